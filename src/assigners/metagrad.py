@@ -1,0 +1,54 @@
+"""X_MetaGrad: sub-teams drawn from a learned policy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import Any
+
+import torch as th
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from assigners.base import Assigner, Assignment
+from components.action_selectors import sample_categorical
+from components.episode_buffer import EpisodeBatch
+from utils.agent_inputs import agent_input_size, agent_inputs
+from utils.checks import flat_size
+
+
+class MetaGradAssigner(Assigner):
+    """A softmax policy over sub-teams, X(k | i, tau, s), trained by the meta-gradient of Eq. 6 of the VAST paper.
+
+    An MLP (two hidden layers, ELU) on the state and on what the agent network sees: observation, last action, id.
+
+    Args:
+        args: also assigner_hidden_dim and what the agents' inputs read.
+    """
+
+    def __init__(self, scheme: Mapping[str, Mapping[str, Any]], args: SimpleNamespace) -> None:
+        super().__init__(scheme, args)
+        self.state_dim = flat_size(scheme["state"]["vshape"])
+        width = args.assigner_hidden_dim
+        self.fc1 = nn.Linear(self.state_dim + agent_input_size(scheme, args), width)
+        self.fc2 = nn.Linear(width, width)
+        self.fc3 = nn.Linear(width, self.n_subteams)
+
+    def logits(self, batch: EpisodeBatch) -> Tensor:
+        """Unnormalised log X(. | i, tau, s), [B, T, N, K]."""
+        # The first layer's state half is the same for all agents of a step: computed once, then added to each.
+        state_weight, agent_weight = self.fc1.weight.split([self.state_dim, self.fc1.in_features - self.state_dim], 1)
+        state_half = F.linear(batch["state"].float(), state_weight, self.fc1.bias)
+        agent_half = F.linear(agent_inputs(batch, self.args), agent_weight)
+        hidden = F.elu(agent_half + state_half.unsqueeze(2))
+        return self.fc3(F.elu(self.fc2(hidden)))
+
+    def forward(self, batch: EpisodeBatch, greedy: bool = False) -> Assignment:
+        log_x = F.log_softmax(self.logits(batch), dim=-1)
+        x = log_x.exp()
+        if greedy:
+            subteams = log_x.argmax(-1)
+        else:
+            subteams = sample_categorical(x.detach(), self.generator(x.device))
+        log_probs = log_x.gather(-1, subteams.unsqueeze(-1)).squeeze(-1)
+        return Assignment(subteams, log_probs, -(x * log_x).sum(-1))

@@ -1,0 +1,323 @@
+"""Episodes as tensors: what runners fill, the replay buffer keeps and learners read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import prod
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import psutil
+import torch as th
+
+from components.transforms import Transform
+from utils.errors import UserError
+
+Scheme = dict[str, dict[str, Any]]
+Preprocess = Mapping[str, tuple[str, Sequence[Transform]]]
+Index = Any  # int, slice, list, array or tensor of ints
+
+FREE_MEMORY_SHARE = 0.9  # of the available memory that a replay buffer may claim
+
+
+class EpisodeBatch:
+    """B episodes of at most T steps, one tensor per key of a scheme.
+
+    A scheme maps a key to ``vshape`` (trailing shape, or an int) and optionally ``dtype`` (float32),
+    ``group`` (its size becomes a dimension before vshape: ``"agents"`` gives ``[B, T, N, *vshape]``)
+    and ``episode_const`` (no time dimension). ``batch["key"]`` is the tensor, ``batch["a", "b"]`` a
+    batch of two keys, ``batch[episodes]`` and ``batch[episodes, steps]`` are smaller batches. The key
+    ``filled`` [B, T, 1] marks the steps that hold data.
+
+    Args:
+        scheme: the keys, as above; ``filled`` is reserved.
+        groups: sizes of the groups.
+        batch_size: B.
+        max_seq_length: T.
+        data: tensors to adopt (``transition_data`` and ``episode_data`` dicts) instead of zeros.
+        preprocess: ``{key: (new_key, transforms)}``: writing ``key`` also writes ``new_key``.
+        device: where the tensors live.
+    """
+
+    def __init__(
+        self,
+        scheme: Mapping[str, Mapping[str, Any]],
+        groups: Mapping[str, int],
+        batch_size: int,
+        max_seq_length: int,
+        data: SimpleNamespace | None = None,
+        preprocess: Preprocess | None = None,
+        device: str | th.device = "cpu",
+    ) -> None:
+        self.groups = dict(groups)
+        self.batch_size = batch_size
+        self.max_seq_length = max_seq_length
+        self.preprocess = dict(preprocess or {})
+        self.device = device
+        if data is not None:
+            self.scheme: Scheme = {key: dict(info) for key, info in scheme.items()}
+            self.data = data
+        else:
+            self.scheme = full_scheme(scheme, self.preprocess)
+            self.data = SimpleNamespace(transition_data={}, episode_data={})
+            self._allocate(self.scheme)
+
+    def _allocate(self, scheme: Scheme) -> None:
+        for key, info in scheme.items():
+            shape = (self.batch_size, *_step_shape(key, info, self.groups, self.max_seq_length))
+            store = self.data.episode_data if info.get("episode_const") else self.data.transition_data
+            store[key] = th.zeros(shape, dtype=info.get("dtype", th.float32), device=self.device)
+
+    def extend(
+        self, scheme: Mapping[str, Mapping[str, Any]], groups: Mapping[str, int] | None = None
+    ) -> None:
+        """Adds zero-filled keys to the batch."""
+        new = {key: dict(info) for key, info in scheme.items()}
+        self.groups.update(groups or {})
+        self.scheme.update(new)
+        self._allocate(new)
+
+    def to(self, device: str | th.device) -> EpisodeBatch:
+        """Moves every tensor to ``device``, in place."""
+        for store in (self.data.transition_data, self.data.episode_data):
+            for key, tensor in store.items():
+                store[key] = tensor.to(device)
+        self.device = device
+        return self
+
+    def update(
+        self, data: Mapping[str, Any], bs: Index = slice(None), ts: Index = slice(None), mark_filled: bool = True
+    ) -> None:
+        """Writes values of some keys for episodes ``bs`` and steps ``ts``.
+
+        Values may have any shape with the right number of elements. ``mark_filled`` marks the steps as
+        holding data.
+
+        Raises:
+            KeyError: a key that the scheme lacks.
+            ValueError: a value whose shape does not fit.
+        """
+        episodes, steps = _as_index(bs), _as_index(ts)
+        for key, value in data.items():
+            if key in self.data.transition_data:
+                store, where = self.data.transition_data, (episodes, steps)
+                if mark_filled:
+                    store["filled"][where] = 1
+            elif key in self.data.episode_data:
+                store, where = self.data.episode_data, (episodes,)
+            else:
+                raise KeyError(f"'{key}' is not in the batch's scheme: {', '.join(self.scheme)}")
+            target = store[key]
+            place = target[where]
+            value = _as_tensor(value, target)
+            if value.numel() != place.numel():
+                raise ValueError(f"'{key}': expected shape {tuple(place.shape)}, got {tuple(value.shape)}")
+            value = value.reshape(place.shape)
+            target[where] = value
+            if key in self.preprocess:
+                new_key, transforms = self.preprocess[key]
+                for transform in transforms:
+                    value = transform.transform(value)
+                store[new_key][where] = value.reshape(store[new_key][where].shape)
+
+    def __getitem__(self, item: Any) -> Any:
+        if isinstance(item, str):
+            return self._tensor(item)
+        if isinstance(item, tuple) and item and all(isinstance(key, str) for key in item):
+            return self._select_keys(item)
+        return self._select_steps(item)
+
+    def _tensor(self, key: str) -> th.Tensor:
+        for store in (self.data.transition_data, self.data.episode_data):
+            if key in store:
+                return store[key]
+        raise KeyError(f"'{key}' is not in the batch's scheme: {', '.join(self.scheme)}")
+
+    def _select_keys(self, keys: tuple[str, ...]) -> EpisodeBatch:
+        data = SimpleNamespace(transition_data={}, episode_data={})
+        for key in keys:
+            tensor = self._tensor(key)
+            store = data.transition_data if key in self.data.transition_data else data.episode_data
+            store[key] = tensor
+        scheme = {key: self.scheme[key] for key in keys}
+        return EpisodeBatch(scheme, self.groups, self.batch_size, self.max_seq_length, data, device=self.device)
+
+    def _select_steps(self, item: Any) -> EpisodeBatch:
+        episodes, steps = item if isinstance(item, tuple) else (item, slice(None))
+        episodes, steps = _as_index(episodes), _as_index(steps)
+        if not isinstance(steps, slice):
+            raise IndexError("steps of a batch are selected by an int or a slice, so that they stay contiguous")
+        transition = {key: tensor[episodes, steps] for key, tensor in self.data.transition_data.items()}
+        constant = {key: tensor[episodes] for key, tensor in self.data.episode_data.items()}
+        data = SimpleNamespace(transition_data=transition, episode_data=constant)
+        batch_size, length = transition["filled"].shape[:2]
+        return EpisodeBatch(self.scheme, self.groups, batch_size, length, data, self.preprocess, self.device)
+
+    def max_t_filled(self) -> int:
+        """The number of steps of the longest episode (its last, bootstrap-only step included)."""
+        return int(self.data.transition_data["filled"].sum(1).max())
+
+    def __repr__(self) -> str:
+        return (
+            f"EpisodeBatch(batch_size={self.batch_size}, max_seq_length={self.max_seq_length}, "
+            f"keys={list(self.scheme)}, groups={self.groups})"
+        )
+
+
+class ReplayBuffer(EpisodeBatch):
+    """A ring of the newest ``buffer_size`` episodes.
+
+    Raises:
+        UserError: the buffer would not fit into the memory that is free, before any of it is allocated.
+    """
+
+    def __init__(
+        self,
+        scheme: Mapping[str, Mapping[str, Any]],
+        groups: Mapping[str, int],
+        buffer_size: int,
+        max_seq_length: int,
+        preprocess: Preprocess | None = None,
+        device: str | th.device = "cpu",
+    ) -> None:
+        check_memory(scheme, groups, buffer_size, max_seq_length, preprocess, device)
+        super().__init__(scheme, groups, buffer_size, max_seq_length, preprocess=preprocess, device=device)
+        self.buffer_size = buffer_size
+        self.buffer_index = 0
+        self.episodes_in_buffer = 0
+
+    def insert_episode_batch(self, ep_batch: EpisodeBatch) -> None:
+        """Stores the episodes, over the oldest ones once the buffer is full."""
+        start, room = 0, self.buffer_size - self.buffer_index
+        while start < ep_batch.batch_size:
+            part = ep_batch[start : start + room] if ep_batch.batch_size - start > room else ep_batch[start:]
+            self._insert(part)
+            start, room = start + part.batch_size, self.buffer_size - self.buffer_index
+
+    def _insert(self, part: EpisodeBatch) -> None:
+        rows = slice(self.buffer_index, self.buffer_index + part.batch_size)
+        # Steps behind a short episode must not keep what an older, longer one left there.
+        self.data.transition_data["filled"][rows] = 0
+        self.update(part.data.transition_data, rows, slice(0, part.max_seq_length), mark_filled=False)
+        self.update(part.data.episode_data, rows)
+        self.episodes_in_buffer = max(self.episodes_in_buffer, rows.stop)
+        self.buffer_index = rows.stop % self.buffer_size
+
+    def can_sample(self, batch_size: int) -> bool:
+        """Whether the buffer holds at least ``batch_size`` episodes."""
+        return self.episodes_in_buffer >= batch_size
+
+    def sample(self, batch_size: int) -> EpisodeBatch:
+        """``batch_size`` different episodes, uniformly, drawn with NumPy's global generator."""
+        if not self.can_sample(batch_size):
+            raise ValueError(f"batch_size: the buffer holds {self.episodes_in_buffer} episodes, got {batch_size}")
+        return self[np.random.choice(self.episodes_in_buffer, batch_size, replace=False)]
+
+    def __repr__(self) -> str:
+        return f"ReplayBuffer({self.episodes_in_buffer}/{self.buffer_size} episodes, keys={list(self.scheme)})"
+
+
+def concatenate(batches: Sequence[EpisodeBatch]) -> EpisodeBatch:
+    """One batch with the episodes of several that share a scheme; shorter ones get unfilled steps at their end."""
+    first = batches[0]
+    length = max(batch.max_seq_length for batch in batches)
+
+    def padded(tensor: th.Tensor) -> th.Tensor:
+        missing = tensor.new_zeros(tensor.shape[0], length - tensor.shape[1], *tensor.shape[2:])
+        return th.cat([tensor, missing], dim=1)
+
+    transition = {
+        key: th.cat([padded(batch.data.transition_data[key]) for batch in batches])
+        for key in first.data.transition_data
+    }
+    constant = {key: th.cat([batch.data.episode_data[key] for batch in batches]) for key in first.data.episode_data}
+    data = SimpleNamespace(transition_data=transition, episode_data=constant)
+    size = sum(batch.batch_size for batch in batches)
+    return EpisodeBatch(first.scheme, first.groups, size, length, data, first.preprocess, first.device)
+
+
+def full_scheme(scheme: Mapping[str, Mapping[str, Any]], preprocess: Preprocess | None) -> Scheme:
+    """``scheme`` with ``filled`` and the keys that ``preprocess`` writes."""
+    if "filled" in scheme:
+        raise ValueError("'filled' is a reserved key of the batch's scheme")
+    full = {key: dict(info) for key, info in scheme.items()}
+    for key, (new_key, transforms) in (preprocess or {}).items():
+        info = dict(full[key])
+        vshape, dtype = _vshape(info), info.get("dtype", th.float32)
+        for transform in transforms:
+            vshape, dtype = transform.infer_output_info(vshape, dtype)
+        full[new_key] = {**info, "vshape": vshape, "dtype": dtype}
+    full["filled"] = {"vshape": (1,), "dtype": th.long}
+    return full
+
+
+def buffer_bytes(
+    scheme: Mapping[str, Mapping[str, Any]],
+    groups: Mapping[str, int],
+    episodes: int,
+    max_seq_length: int,
+    preprocess: Preprocess | None = None,
+) -> int:
+    """Bytes that a batch of these sizes takes."""
+    return episodes * sum(
+        prod(_step_shape(key, info, groups, max_seq_length)) * info.get("dtype", th.float32).itemsize
+        for key, info in full_scheme(scheme, preprocess).items()
+    )
+
+
+def check_memory(
+    scheme: Mapping[str, Mapping[str, Any]],
+    groups: Mapping[str, int],
+    buffer_size: int,
+    max_seq_length: int,
+    preprocess: Preprocess | None,
+    device: str | th.device,
+) -> None:
+    """Refuses a replay buffer larger than the free memory of its device, before it is allocated."""
+    needed = buffer_bytes(scheme, groups, buffer_size, max_seq_length, preprocess)
+    on_gpu = th.device(device).type == "cuda"
+    free = th.cuda.mem_get_info(device)[0] if on_gpu else psutil.virtual_memory().available
+    if needed > FREE_MEMORY_SHARE * free:
+        fits = int(FREE_MEMORY_SHARE * free * buffer_size // needed)
+        raise UserError(
+            f"buffer_size={buffer_size} needs {needed / 2**30:.1f} GiB for the replay buffer but only "
+            f"{free / 2**30:.1f} GiB of memory are free: lower buffer_size to {fits} or less"
+        )
+
+
+def _vshape(info: Mapping[str, Any]) -> tuple[int, ...]:
+    vshape = info["vshape"]
+    return (int(vshape),) if isinstance(vshape, (int, np.integer)) else tuple(vshape)
+
+
+def _step_shape(
+    key: str, info: Mapping[str, Any], groups: Mapping[str, int], max_seq_length: int
+) -> tuple[int, ...]:
+    """The shape of one episode of ``key``."""
+    shape = _vshape(info)
+    group = info.get("group")
+    if group:
+        if group not in groups:
+            raise ValueError(f"'{key}': group '{group}' is unknown, groups are {', '.join(groups)}")
+        shape = (groups[group], *shape)
+    return shape if info.get("episode_const") else (max_seq_length, *shape)
+
+
+def _as_index(index: Index) -> Any:
+    """Slices stay slices, an int becomes one (dimensions are kept), a list or array an index tensor."""
+    if isinstance(index, slice):
+        return index
+    if isinstance(index, (int, np.integer)):
+        return slice(index, index + 1 or None)
+    return th.as_tensor(index, dtype=th.long)
+
+
+def _as_tensor(value: Any, like: th.Tensor) -> th.Tensor:
+    """``value`` with the dtype and device of ``like``; lists of arrays are joined by NumPy, which is fast."""
+    if not isinstance(value, th.Tensor):
+        if isinstance(value, (list, tuple)) and value and isinstance(value[0], th.Tensor):
+            value = th.stack([th.as_tensor(entry) for entry in value])
+        else:
+            value = th.from_numpy(np.ascontiguousarray(value)) if not np.isscalar(value) else th.as_tensor(value)
+    return value.to(dtype=like.dtype, device=like.device)

@@ -1,0 +1,119 @@
+"""The controller of PyMARL: one network whose parameters all agents share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from types import SimpleNamespace
+from typing import Any
+
+import torch as th
+from torch import Tensor
+
+from components.action_selectors import REGISTRY as action_REGISTRY
+from components.episode_buffer import EpisodeBatch, Index
+from modules.agents import REGISTRY as agent_REGISTRY
+from utils.agent_inputs import agent_input_size, agent_inputs
+from utils.checkpoint import load_state, save_state
+from utils.errors import UserError
+
+
+class BasicMAC:
+    """Agents that share one network.
+
+    Args:
+        scheme: of the episodes (reads obs and actions_onehot).
+        groups: sizes of the scheme's groups.
+        args: agent, agent_output_type (``q``, or ``pi_logits`` for policies), action_selector, and what these read.
+    """
+
+    def __init__(
+        self, scheme: Mapping[str, Mapping[str, Any]], groups: Mapping[str, int], args: SimpleNamespace
+    ) -> None:
+        if args.agent_output_type not in ("q", "pi_logits"):
+            raise UserError(f"agent_output_type: expected q or pi_logits, got {args.agent_output_type!r}")
+        self.n_agents = args.n_agents
+        self.args = args
+        self.agent_output_type = args.agent_output_type
+        self._build_agents(self._get_input_shape(scheme))
+        self.action_selector = action_REGISTRY[args.action_selector](args)
+        self.hidden_states: Any = None
+
+    def select_actions(
+        self, ep_batch: EpisodeBatch, t_ep: int, t_env: int, bs: Index = slice(None), test_mode: bool = False
+    ) -> Tensor:
+        """Actions [len(bs), N] at step ``t_ep`` of the episodes ``bs``; advances every agent's memory."""
+        avail_actions = ep_batch["avail_actions"][:, t_ep]
+        outputs = self.forward(ep_batch, t_ep, test_mode=test_mode)
+        return self.action_selector.select_action(outputs[bs], avail_actions[bs], t_env, test_mode=test_mode)
+
+    def forward(self, ep_batch: EpisodeBatch, t: int, test_mode: bool = False) -> Tensor:
+        """Q-values or action probabilities [B, N, A] at step ``t``; advances every agent's memory."""
+        outputs, self.hidden_states = self.agent(self._build_inputs(ep_batch, t), self.hidden_states)
+        outputs = outputs.view(ep_batch.batch_size, self.n_agents, -1)
+        if self.agent_output_type == "pi_logits":
+            return self._policy(outputs, ep_batch["avail_actions"][:, t], test_mode)
+        return outputs
+
+    def forward_sequence(self, ep_batch: EpisodeBatch) -> tuple[Tensor, Tensor]:
+        """What ``forward`` gives at every step, from fresh memories: (outputs [B, T, N, A], memories [B, T, N, H]).
+
+        Needs an agent that has ``forward_sequence``.
+        """
+        batch_size, length = ep_batch.batch_size, ep_batch.max_seq_length
+        self.init_hidden(batch_size)
+        inputs = agent_inputs(ep_batch, self.args).transpose(0, 1).reshape(length, batch_size * self.n_agents, -1)
+        outputs, memories = self.agent.forward_sequence(inputs, self.hidden_states)
+        outputs, memories = (
+            tensor.view(length, batch_size, self.n_agents, -1).transpose(0, 1) for tensor in (outputs, memories)
+        )
+        if self.agent_output_type == "pi_logits":
+            outputs = self._policy(outputs, ep_batch["avail_actions"], test_mode=False)
+        return outputs, memories
+
+    def _policy(self, logits: Tensor, avail_actions: Tensor, test_mode: bool) -> Tensor:
+        """Action probabilities, mixed with uniform ones at the selector's epsilon while training."""
+        # PyMARL's key of its policy configs; a configuration without it means the masked form.
+        masked = getattr(self.args, "mask_before_softmax", True)
+        if masked:
+            logits = logits.masked_fill(avail_actions == 0, -1e10)
+        probabilities = th.softmax(logits, dim=-1)
+        if test_mode:
+            return probabilities
+        avail = (avail_actions > 0).to(logits.dtype) if masked else th.ones_like(logits)
+        uniform = avail / avail.sum(-1, keepdim=True).clamp(min=1)
+        epsilon = self.action_selector.epsilon
+        return ((1 - epsilon) * probabilities + epsilon * uniform) * avail
+
+    def init_hidden(self, batch_size: int) -> None:
+        """Forgets: fresh memories [B, N, H] for ``batch_size`` episodes."""
+        self.hidden_states = self.agent.init_hidden().unsqueeze(0).expand(batch_size, self.n_agents, -1)
+
+    def parameters(self) -> Iterator[th.nn.Parameter]:
+        """The parameters of the shared network."""
+        return self.agent.parameters()
+
+    def load_state(self, other_mac: BasicMAC) -> None:
+        """Copies the parameters of another controller."""
+        self.agent.load_state_dict(other_mac.agent.state_dict())
+
+    def cuda(self) -> None:
+        """Moves the network to the GPU."""
+        self.agent.cuda()
+
+    def save_models(self, path: str) -> None:
+        """Writes ``agent.th`` into the folder ``path``."""
+        save_state(self.agent, path, "agent.th")
+
+    def load_models(self, path: str) -> None:
+        """Reads ``agent.th`` of the folder ``path``."""
+        load_state(self.agent, path, "agent.th")
+
+    def _build_agents(self, input_shape: int) -> None:
+        self.agent = agent_REGISTRY[self.args.agent](input_shape, self.args)
+
+    def _build_inputs(self, batch: EpisodeBatch, t: int) -> Tensor:
+        """The agents' inputs at step ``t``, [B * N, I]."""
+        return agent_inputs(batch, self.args, t, t + 1).reshape(batch.batch_size * self.n_agents, -1)
+
+    def _get_input_shape(self, scheme: Mapping[str, Mapping[str, Any]]) -> int:
+        return agent_input_size(scheme, self.args)

@@ -1,0 +1,275 @@
+"""Value-based learning of agents' Q-values through a mixer: IQL, VDN, QMIX and the paper's flat QTRAN."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+import torch as th
+from torch import Tensor, nn
+
+from components.episode_buffer import EpisodeBatch
+from modules.mixers import REGISTRY as mixer_REGISTRY
+from utils.checkpoint import load_state, save_state
+from utils.logging import Logger
+from utils.rl_utils import (
+    mask_unavailable,
+    masked_mean,
+    qtran_nopt_loss,
+    qtran_opt_loss,
+    td_lambda_targets,
+    td_loss,
+    transition_mask,
+)
+from utils.unroll import unroll
+
+Stats = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class AgentValues:
+    """The agents' values of a batch of B episodes and T steps, on which all losses are built.
+
+    Attributes:
+        q: of every action, [B, T, N, A].
+        hidden: the agents' memories, [B, T, N, H], or None.
+        taken: of the taken actions, [B, T - 1, N].
+        greedy_actions: best available actions, [B, T, N, 1].
+        greedy: their values, [B, T, N].
+        next_actions: the actions of the target, [B, T - 1, N, 1] at t those of step t + 1.
+        next: the target network's values of these, [B, T - 1, N]; no gradient.
+        next_hidden: the target network's memories at step t + 1, [B, T - 1, N, H], or None.
+    """
+
+    q: Tensor
+    hidden: Tensor | None
+    taken: Tensor
+    greedy_actions: Tensor
+    greedy: Tensor
+    next_actions: Tensor
+    next: Tensor
+    next_hidden: Tensor | None
+
+
+@dataclass(frozen=True)
+class Transitions:
+    """What the losses read of the T - 1 transitions of a batch: each [B, T - 1, 1] float32."""
+
+    rewards: Tensor
+    terminated: Tensor
+    mask: Tensor
+
+    @staticmethod
+    def of(batch: EpisodeBatch) -> Transitions:
+        """The transitions of a batch of T steps."""
+        terminated = batch["terminated"].float()
+        return Transitions(
+            batch["reward"][:, :-1], terminated[:, :-1], transition_mask(batch["filled"], batch["terminated"])
+        )
+
+
+class QLearner:
+    """Q-learning on the mixed values with a target network, double Q and TD(lambda) targets.
+
+    The loss follows from what the mixer returns: Q_tot gets its TD error, the pair (Q_joint, V) of the paper's QTRAN
+    the three losses of Eq. 3, and no mixer a TD error for every agent. Sub-classes replace `_mix` or `_loss`.
+
+    Args:
+        mac: the controller whose agents learn.
+        scheme: of the episodes.
+        logger: receives the statistics.
+        args: mixer and optimiser settings.
+    """
+
+    def __init__(
+        self, mac: Any, scheme: Mapping[str, Mapping[str, Any]], logger: Logger, args: SimpleNamespace
+    ) -> None:
+        self.args = args
+        self.mac = mac
+        self.logger = logger
+        self.mixer = self._build_mixer()
+        self.params = list(mac.parameters()) + (list(self.mixer.parameters()) if self.mixer is not None else [])
+        self.optimiser = th.optim.RMSprop(self.params, lr=args.lr, alpha=args.optim_alpha, eps=args.optim_eps)
+        self.target_mac = copy.deepcopy(mac)
+        self.target_mixer = copy.deepcopy(self.mixer)
+        self.last_target_update_episode = 0
+        self.log_stats_t = -args.learner_log_interval - 1
+
+    def _build_mixer(self) -> nn.Module | None:
+        return None if self.args.mixer in (None, "none") else mixer_REGISTRY[self.args.mixer](self.args)
+
+    # --- one update ---
+
+    def train(self, batch: EpisodeBatch, t_env: int, episode_num: int) -> None:
+        """One gradient step on a batch of episodes.
+
+        Args:
+            batch: B episodes, cut to their longest.
+            t_env: environment steps so far.
+            episode_num: episodes so far.
+        """
+        loss, stats = self._loss(batch)
+        grad_norm = self._step(loss)
+        self._update_targets_if_due(episode_num)
+        self._log_if_due({"loss": loss, "grad_norm": grad_norm, **stats}, t_env)
+
+    def _step(self, loss: Tensor) -> Tensor:
+        self.optimiser.zero_grad()
+        loss.backward()
+        grad_norm = nn.utils.clip_grad_norm_(self.params, self.args.grad_norm_clip)
+        self.optimiser.step()
+        return grad_norm
+
+    def _loss(self, batch: EpisodeBatch) -> tuple[Tensor, Stats]:
+        return self._mixed_loss(batch, self._agent_values(batch), ())
+
+    def _agent_values(self, batch: EpisodeBatch) -> AgentValues:
+        """Unrolls online and target agents over the batch."""
+        avail = batch["avail_actions"]
+        q, hidden = unroll(self.mac, batch)
+        greedy_actions = mask_unavailable(q.detach(), avail).argmax(dim=-1, keepdim=True)
+        with th.no_grad():
+            target_q, target_hidden = unroll(self.target_mac, batch)
+            own_choice = mask_unavailable(target_q, avail).argmax(dim=-1, keepdim=True)
+        next_actions = (greedy_actions if self.args.double_q else own_choice)[:, 1:]
+        return AgentValues(
+            q=q,
+            hidden=hidden,
+            taken=q[:, :-1].gather(-1, batch["actions"][:, :-1]).squeeze(-1),
+            greedy_actions=greedy_actions,
+            greedy=q.gather(-1, greedy_actions).squeeze(-1),
+            next_actions=next_actions,
+            next=target_q[:, 1:].gather(-1, next_actions).squeeze(-1),
+            next_hidden=None if target_hidden is None else target_hidden[:, 1:],
+        )
+
+    # --- from agents' values to a loss ---
+
+    def _mix(self, mixer: nn.Module | None, values: Tensor, states: Tensor, division: tuple[Tensor, ...]) -> Any:
+        """The mixer's output for agents' values [B, T, N]; ``division`` holds a sub-team learner's sub-teams."""
+        return values if mixer is None else mixer(values, states, *division)
+
+    def _mixed_loss(
+        self, batch: EpisodeBatch, values: AgentValues, division: tuple[Tensor, ...]
+    ) -> tuple[Tensor, Stats]:
+        """The loss that goes with the mixer's output.
+
+        Args:
+            batch: B episodes of T steps.
+            values: of its agents.
+            division: nothing, or the sub-teams [B, T, N] of all T steps; targets use those of step t + 1.
+        """
+        states = batch["state"].float()
+        now, ahead = tuple(part[:, :-1] for part in division), tuple(part[:, 1:] for part in division)
+        step = Transitions.of(batch)
+        mixed = self._mix(self.mixer, values.taken, states[:, :-1], now)
+        with th.no_grad():
+            bootstrap = self._bootstrap(self._mix(self.target_mixer, values.next, states[:, 1:], ahead), ahead)
+            targets = self._targets(step, bootstrap)
+        if not isinstance(mixed, tuple):
+            return self._td_loss(mixed, targets, self._loss_mask(step.mask, now))
+        joint, v = mixed
+        greedy = values.greedy[:, :-1]
+        with th.no_grad():
+            greedy_joint, _ = self._mix(self.mixer, greedy, states[:, :-1], now)
+        return self._qtran_loss(joint, greedy_joint, v, values.taken, greedy, targets, step.mask)
+
+    def _bootstrap(self, mixed: Any, division: tuple[Tensor, ...]) -> Tensor:
+        """The value from which targets bootstrap, of a (target) mixer's output."""
+        return mixed[0] if isinstance(mixed, tuple) else mixed
+
+    def _loss_mask(self, mask: Tensor, division: tuple[Tensor, ...]) -> Tensor:
+        """Which mixed values carry a loss: those of transitions."""
+        return mask
+
+    def _targets(self, step: Transitions, next_values: Tensor, td_lambda: float | None = None) -> Tensor:
+        td_lambda = self.args.td_lambda if td_lambda is None else td_lambda
+        return td_lambda_targets(step.rewards, step.terminated, step.mask, next_values, self.args.gamma, td_lambda)
+
+    def _td_loss(self, mixed: Tensor, targets: Tensor, mask: Tensor) -> tuple[Tensor, Stats]:
+        targets = targets.expand_as(mixed)
+        loss = td_loss(mixed, targets, mask)
+        stats = {
+            "td_error_abs": masked_mean((mixed - targets).abs(), mask),
+            "q_taken_mean": masked_mean(mixed, mask) / self.args.n_agents,
+            "target_mean": masked_mean(targets, mask) / self.args.n_agents,
+        }
+        return loss, stats
+
+    def _qtran_loss(
+        self,
+        joint: Tensor,
+        greedy_joint: Tensor,
+        v: Tensor,
+        taken: Tensor,
+        greedy: Tensor,
+        targets: Tensor,
+        mask: Tensor,
+    ) -> tuple[Tensor, Stats]:
+        """QTRAN's three losses (Eq. 3), weighted by opt_loss and nopt_min_loss.
+
+        The sum of sub-team values is the sum of agents' values, whatever the division.
+
+        Args:
+            joint, greedy_joint, v: of the taken and the greedy joint actions, and of the state, [B, T - 1, 1].
+            taken, greedy: agents' values, [B, T - 1, N].
+            targets, mask: [B, T - 1, 1].
+        """
+        td = td_loss(joint, targets, mask)
+        opt = qtran_opt_loss(greedy.sum(-1, keepdim=True), greedy_joint, v, mask)
+        nopt = qtran_nopt_loss(taken.sum(-1, keepdim=True), joint, v, mask)
+        loss = td + self.args.opt_loss * opt + self.args.nopt_min_loss * nopt
+        stats = {
+            "td_loss": td,
+            "opt_loss": opt,
+            "nopt_loss": nopt,
+            "td_error_abs": masked_mean((joint - targets).abs(), mask),
+            "q_taken_mean": masked_mean(joint, mask) / self.args.n_agents,
+            "target_mean": masked_mean(targets, mask) / self.args.n_agents,
+        }
+        return loss, stats
+
+    # --- target network, statistics, device, files ---
+
+    def _update_targets_if_due(self, episode_num: int) -> None:
+        if episode_num - self.last_target_update_episode >= self.args.target_update_interval:
+            self._update_targets()
+            self.last_target_update_episode = episode_num
+
+    def _update_targets(self) -> None:
+        self.target_mac.load_state(self.mac)
+        if self.mixer is not None and self.target_mixer is not None:
+            self.target_mixer.load_state_dict(self.mixer.state_dict())
+
+    def _log_if_due(self, stats: Stats, t_env: int) -> None:
+        # Reading a statistic waits for the device, so it happens only when it is written.
+        if t_env - self.log_stats_t >= self.args.learner_log_interval:
+            for key, value in stats.items():
+                self.logger.log_stat(key, float(value.detach()), t_env)
+            self.log_stats_t = t_env
+
+    def cuda(self) -> None:
+        """Moves all networks to the GPU."""
+        self.mac.cuda()
+        self.target_mac.cuda()
+        for mixer in (self.mixer, self.target_mixer):
+            if mixer is not None:
+                mixer.cuda()
+
+    def save_models(self, path: str) -> None:
+        """Writes ``agent.th``, ``mixer.th`` (if there is a mixer) and ``opt.th`` into the folder ``path``."""
+        self.mac.save_models(path)
+        if self.mixer is not None:
+            save_state(self.mixer, path, "mixer.th")
+        save_state(self.optimiser, path, "opt.th")
+
+    def load_models(self, path: str) -> None:
+        """Reads what `save_models` wrote; the target networks become copies of the loaded ones."""
+        self.mac.load_models(path)
+        if self.mixer is not None:
+            load_state(self.mixer, path, "mixer.th")
+        load_state(self.optimiser, path, "opt.th")
+        self._update_targets()

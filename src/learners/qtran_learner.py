@@ -1,0 +1,40 @@
+"""PyMARL's QTRAN baseline, whose joint value is a function of hidden states and actions."""
+
+from __future__ import annotations
+
+import torch as th
+import torch.nn.functional as F
+from torch import Tensor
+
+from components.episode_buffer import EpisodeBatch
+from learners.q_learner import AgentValues, QLearner, Stats, Transitions
+from utils.errors import UserError
+
+
+class QTranLearner(QLearner):
+    """Q-learning with ``qtran_base`` (Son et al., ICML 2019), as in PyMARL."""
+
+    def _loss(self, batch: EpisodeBatch) -> tuple[Tensor, Stats]:
+        values = self._agent_values(batch)
+        if values.hidden is None or values.next_hidden is None:
+            raise UserError("learner: qtran_learner needs a mac that keeps the agents' hidden_states as a tensor")
+        now, step = batch[:, :-1], Transitions.of(batch)
+        hidden = values.hidden[:, :-1]
+        joint, v = self._joint(self.mixer, now, hidden, now["actions"])
+        with th.no_grad():
+            next_joint, _ = self._joint(self.target_mixer, batch[:, 1:], values.next_hidden, values.next_actions)
+            greedy_joint, _ = self._joint(self.mixer, now, hidden, values.greedy_actions[:, :-1])
+            targets = self._targets(step, next_joint)
+        return self._qtran_loss(
+            joint, greedy_joint, v, values.taken, values.greedy[:, :-1], targets, step.mask
+        )
+
+    def _joint(
+        self, mixer: th.nn.Module | None, batch: EpisodeBatch, hidden: Tensor, actions: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """(Q_joint, V), each [B, T, 1], of actions [B, T, N, 1]."""
+        assert mixer is not None
+        onehot = F.one_hot(actions.squeeze(-1), self.args.n_actions).float()
+        joint, v = mixer(batch, hidden, onehot)
+        lead = (batch.batch_size, batch.max_seq_length, 1)
+        return joint.view(lead), v.view(lead)

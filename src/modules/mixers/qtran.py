@@ -1,0 +1,103 @@
+"""QTRAN's networks: PyMARL's form over hidden states and actions, and the VAST paper's over values.
+
+QTRAN: Son et al., ICML 2019. Both estimate the joint value and a state value; the losses that tie them to
+the agents' values (Eq. 3 of the VAST paper) are in utils/rl_utils.py.
+"""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import torch as th
+from torch import Tensor, nn
+
+from components.episode_buffer import EpisodeBatch
+from utils.checks import check_shape, flat_size
+from utils.errors import UserError
+
+
+def mlp(in_dim: int, hidden_dim: int, hidden_layers: int, out_dim: int = 1) -> nn.Sequential:
+    """Linear and ReLU layers with ``hidden_layers`` hidden ones."""
+    layers: list[nn.Module] = []
+    for _ in range(hidden_layers):
+        layers += [nn.Linear(in_dim, hidden_dim), nn.ReLU()]
+        in_dim = hidden_dim
+    return nn.Sequential(*layers, nn.Linear(in_dim, out_dim))
+
+
+class QTran(nn.Module):
+    """The VAST paper's QTRAN: Q_joint is a function of the state and the *values*, V of the state.
+
+    The values enter detached: agents learn from the losses of Eq. 3 alone, Q_joint from its TD error.
+    A V that saw the values could zero both of those losses for any values, so by default it does not;
+    ``qtran_v: values`` is the form of the released experiments, in which it does.
+
+    Args:
+        args: n_agents, state_shape, mixing_embed_dim (units of both networks), qtran_v (state or values).
+    """
+
+    def __init__(self, args: SimpleNamespace) -> None:
+        super().__init__()
+        if args.qtran_v not in ("state", "values"):
+            raise UserError(f"qtran_v: expected state or values, got {args.qtran_v!r}")
+        self.n_agents = args.n_agents
+        self.v_sees_values = args.qtran_v == "values"
+        state_dim = flat_size(args.state_shape)
+        joint_dim = state_dim + self.n_agents
+        self.Q = mlp(joint_dim, args.mixing_embed_dim, hidden_layers=2)
+        self.V = mlp(joint_dim if self.v_sees_values else state_dim, args.mixing_embed_dim, hidden_layers=2)
+
+    def forward(self, agent_qs: Tensor, states: Tensor) -> tuple[Tensor, Tensor]:
+        """(Q_joint [B, T, 1], V [B, T, 1]) of values [B, T, N] and states [B, T, S]."""
+        check_shape("agent_qs", agent_qs, (*states.shape[:2], self.n_agents))
+        joint = th.cat([states, agent_qs.detach()], dim=-1)
+        return self.Q(joint), self.V(joint if self.v_sees_values else states)
+
+
+class QTranBase(nn.Module):
+    """PyMARL's QTRAN: Q_joint is a function of the state, the agents' hidden states and their actions.
+
+    Args:
+        args: n_agents, n_actions, state_shape, rnn_hidden_dim, mixing_embed_dim, qtran_arch
+            (``qtran_paper`` sums an encoding of every agent's hidden state and action, ``coma_critic`` takes
+            the one-hot actions of all agents) and network_size (``small`` or ``big``: 2 or 3 hidden layers).
+    """
+
+    def __init__(self, args: SimpleNamespace) -> None:
+        super().__init__()
+        if args.qtran_arch not in ("qtran_paper", "coma_critic"):
+            raise UserError(f"qtran_arch: expected qtran_paper or coma_critic, got {args.qtran_arch!r}")
+        if args.network_size not in ("small", "big"):
+            raise UserError(f"network_size: expected small or big, got {args.network_size!r}")
+        self.args = args
+        self.n_agents, self.n_actions = args.n_agents, args.n_actions
+        self.arch = args.qtran_arch
+        state_dim = flat_size(args.state_shape)
+        hidden_layers = 2 if args.network_size == "small" else 3
+        encoding_dim = args.rnn_hidden_dim + args.n_actions
+        action_dim = encoding_dim if self.arch == "qtran_paper" else self.n_agents * self.n_actions
+        self.Q = mlp(state_dim + action_dim, args.mixing_embed_dim, hidden_layers)
+        self.V = mlp(state_dim, args.mixing_embed_dim, hidden_layers)
+        # coma_critic does not use the encoding; PyMARL's checkpoints hold its parameters all the same.
+        self.action_encoding = mlp(encoding_dim, encoding_dim, hidden_layers=1, out_dim=encoding_dim)
+
+    def forward(
+        self, batch: EpisodeBatch, hidden_states: Tensor, actions: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """(Q_joint [B * T, 1], V [B * T, 1]).
+
+        Args:
+            batch: reads ``state`` and, where ``actions`` is None, ``actions_onehot``.
+            hidden_states: of the agents, [B, T, N, H].
+            actions: one-hot, [B, T, N, A].
+        """
+        steps = batch.batch_size * batch.max_seq_length
+        states = batch["state"].reshape(steps, -1)
+        actions = batch["actions_onehot"] if actions is None else actions
+        check_shape("hidden_states", hidden_states, (batch.batch_size, batch.max_seq_length, *hidden_states.shape[2:]))
+        if self.arch == "coma_critic":
+            encoding = actions.reshape(steps, -1)
+        else:
+            per_agent = th.cat([hidden_states, actions], dim=-1).reshape(steps, self.n_agents, -1)
+            encoding = self.action_encoding(per_agent).sum(1)
+        return self.Q(th.cat([states, encoding], dim=-1)), self.V(states)

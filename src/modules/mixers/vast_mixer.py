@@ -1,0 +1,72 @@
+"""VAST's wrapper: any mixer over sub-team values instead of agent values (Phan et al., NeurIPS 2021)."""
+
+from __future__ import annotations
+
+import copy
+from types import SimpleNamespace
+from typing import Any
+
+from torch import Tensor, nn
+
+from assigners.base import subteam_count
+from modules.mixers import REGISTRY
+from utils.checks import check_shape
+from utils.errors import UserError
+
+
+def pool_members(agent_qs: Tensor, subteams: Tensor, n_subteams: int) -> Tensor:
+    """Sub-team values ``Q^G_k = sum of Q_j over the members j of sub-team k`` (Eq. 4); 0 without members.
+
+    Args:
+        agent_qs: [..., N].
+        subteams: the sub-team of each agent, [..., N] long in 0..K-1.
+        n_subteams: K.
+
+    Returns:
+        [..., K].
+    """
+    values = agent_qs.new_zeros(*agent_qs.shape[:-1], n_subteams)
+    return values.scatter_add(-1, subteams, agent_qs)
+
+
+class VastMixer(nn.Module):
+    """``Q_tot = Psi(Q^G_1, ..., Q^G_K)`` (Eq. 5), with ``K = ceil(eta * N)``.
+
+    Psi is the registered mixer ``subteam_mixer``, built for K agents on a copy of ``args``; it never learns
+    that its inputs are sub-teams. ``subteam_mixer: none`` is the paper's VAST(IL): the sub-team values themselves.
+
+    Args:
+        args: n_agents, eta, subteam_mixer, and what that mixer reads.
+    """
+
+    def __init__(self, args: SimpleNamespace) -> None:
+        super().__init__()
+        self.n_agents = args.n_agents
+        self.n_subteams = subteam_count(args.eta, args.n_agents)
+        self.psi = self._build_psi(args)
+
+    def _build_psi(self, args: SimpleNamespace) -> nn.Module | None:
+        name = args.subteam_mixer
+        if name in (None, "none"):
+            return None
+        if name in ("qtran_base", "vast_mixer"):
+            reason = "is no function of values" if name == "qtran_base" else "cannot be nested"
+            raise UserError(f"subteam_mixer: {name} {reason}; give none or another registered mixer, such as qtran")
+        psi_args = copy.copy(args)
+        psi_args.n_agents = self.n_subteams
+        return REGISTRY[name](psi_args)
+
+    def forward(self, agent_qs: Tensor, states: Tensor, subteams: Tensor) -> Any:
+        """What Psi returns for the sub-team values: Q_tot [B, T, 1], or (Q_joint, V) for QTRAN.
+
+        Without Psi the sub-team values [B, T, K].
+
+        Args:
+            agent_qs: [B, T, N].
+            states: [B, T, S].
+            subteams: the sub-team of each agent, [B, T, N] long in 0..K-1.
+        """
+        check_shape("agent_qs", agent_qs, (*states.shape[:2], self.n_agents))
+        check_shape("subteams", subteams, agent_qs.shape)
+        values = pool_members(agent_qs, subteams, self.n_subteams)
+        return values if self.psi is None else self.psi(values, states)

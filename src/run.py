@@ -1,0 +1,262 @@
+"""Builds the parts of a run from its configuration and runs the training loop."""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch as th
+
+from components.episode_buffer import EpisodeBatch, ReplayBuffer, check_memory
+from components.transforms import OneHot
+from controllers import REGISTRY as mac_REGISTRY
+from learners import REGISTRY as le_REGISTRY
+from runners import REGISTRY as r_REGISTRY
+from runners.base import rollouts_per_test
+from utils.checkpoint import find_checkpoint
+from utils.config import results_path, to_namespace
+from utils.errors import UserError
+from utils.logging import Logger, get_logger
+
+
+def build(config: Mapping[str, Any]) -> Experiment:
+    """Everything that a run needs, ready to start.
+
+    Nothing is written yet, and nothing large allocated before it is known to fit, so that a user's mistake leaves no
+    trace.
+
+    Args:
+        config: resolved by `utils.config.load_config`.
+
+    Raises:
+        UserError: the parts cannot be built or do not fit together; names the key.
+    """
+    args = _device_args(to_namespace(config))
+    check_ranges(args)
+    if args.n_threads is not None:
+        th.set_num_threads(args.n_threads)
+    seed_everything(args.seed)
+    logger = Logger(get_logger())
+    runner = r_REGISTRY[args.runner](args, logger)
+    try:
+        return _assemble(args, logger, runner)
+    except BaseException:
+        runner.close_env()
+        raise
+
+
+def _assemble(args: SimpleNamespace, logger: Logger, runner: Any) -> Experiment:
+    env_info = runner.get_env_info()
+    args = runner.args = describe_environment(args, env_info)
+    scheme, groups, preprocess = episode_scheme(env_info)
+    length = env_info["episode_limit"] + 1
+    buffer_device = "cpu" if args.buffer_cpu_only else args.device
+    if not args.evaluate:
+        check_memory(scheme, groups, args.buffer_size, length, preprocess, buffer_device)
+    # A throw-away batch knows the keys that preprocess adds, which controllers and learners size their inputs by.
+    full = EpisodeBatch(scheme, groups, 1, length, preprocess=preprocess).scheme
+    mac = mac_REGISTRY[args.mac](full, groups, args)
+    runner.setup(scheme=scheme, groups=groups, preprocess=preprocess, mac=mac)
+    learner = le_REGISTRY[args.learner](mac, full, logger, args)
+    if args.use_cuda:
+        learner.cuda()
+    if args.checkpoint_path:
+        folder, runner.t_env = find_checkpoint(args.checkpoint_path, args.load_step)
+        logger.console_logger.info(f"Loading the checkpoint {folder}")
+        learner.load_models(folder)
+    buffer = None
+    if not args.evaluate:
+        buffer = ReplayBuffer(scheme, groups, args.buffer_size, length, preprocess, buffer_device)
+    return Experiment(args, logger, runner, mac, learner, buffer)
+
+
+def _device_args(args: SimpleNamespace) -> SimpleNamespace:
+    """``args`` with the device to use; without a GPU ``use_cuda`` falls back to the CPU, as in PyMARL."""
+    use_cuda = args.use_cuda and th.cuda.is_available()
+    return SimpleNamespace(**{**vars(args), "use_cuda": use_cuda, "device": "cuda" if use_cuda else "cpu"})
+
+
+def check_ranges(args: SimpleNamespace) -> None:
+    """Raises UserError for numbers that no run can work with."""
+    at_least_1 = ("t_max", "batch_size_run", "batch_size", "buffer_size", "test_nepisode", "test_interval")
+    for key in (*at_least_1, "episodes_per_update", "n_threads"):
+        value = getattr(args, key)
+        if value is not None and not (isinstance(value, int) and value >= 1):
+            raise UserError(f"{key}: expected an integer of at least 1, got {value!r}")
+    for key in ("gamma", "td_lambda", "epsilon_start", "epsilon_finish"):
+        if not 0 <= getattr(args, key) <= 1:
+            raise UserError(f"{key}: expected a number in [0, 1], got {getattr(args, key)}")
+    if args.batch_size > args.buffer_size:
+        raise UserError(
+            f"batch_size: expected at most buffer_size={args.buffer_size} episodes, got {args.batch_size}: "
+            "raise buffer_size or lower batch_size"
+        )
+
+
+def describe_environment(args: SimpleNamespace, env_info: Mapping[str, Any]) -> SimpleNamespace:
+    """``args`` with what the parts read of the environment, under PyMARL's names."""
+    return SimpleNamespace(
+        **vars(args),
+        n_agents=env_info["n_agents"],
+        n_actions=env_info["n_actions"],
+        state_shape=env_info["state_shape"],
+        obs_shape=env_info["obs_shape"],
+        episode_limit=env_info["episode_limit"],
+        agent_position_index=env_info.get("agent_position_index"),
+        agent_alive_index=env_info.get("agent_alive_index"),
+    )
+
+
+def episode_scheme(env_info: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, int], dict[str, Any]]:
+    """Scheme, groups and preprocess of the episodes, as in PyMARL."""
+    scheme = {
+        "state": {"vshape": env_info["state_shape"]},
+        "obs": {"vshape": env_info["obs_shape"], "group": "agents"},
+        "actions": {"vshape": (1,), "group": "agents", "dtype": th.long},
+        "avail_actions": {"vshape": (env_info["n_actions"],), "group": "agents", "dtype": th.int},
+        "reward": {"vshape": (1,)},
+        "terminated": {"vshape": (1,), "dtype": th.uint8},
+    }
+    groups = {"agents": env_info["n_agents"]}
+    preprocess = {"actions": ("actions_onehot", [OneHot(out_dim=env_info["n_actions"])])}
+    return scheme, groups, preprocess
+
+
+def seed_everything(seed: int) -> None:
+    """Seeds Python's, NumPy's and PyTorch's global generators."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    th.manual_seed(seed)
+
+
+@dataclass
+class Experiment:
+    """The parts of a run, and its loop.
+
+    Attributes:
+        args: the configuration and what describes the environment, as plug-ins get it.
+        buffer: None when the run only evaluates.
+    """
+
+    args: SimpleNamespace
+    logger: Logger
+    runner: Any
+    mac: Any
+    learner: Any
+    buffer: ReplayBuffer | None
+
+    def run(self, sacred_run: Any = None) -> None:
+        """Trains until t_max, or evaluates; logs to sacred if given a run."""
+        args = self.args
+        self.token = f"{args.name}_seed{args.seed}__{datetime.now():%Y-%m-%d_%H-%M-%S}"
+        if sacred_run is not None:
+            self.logger.setup_sacred(sacred_run)
+        if args.use_tensorboard:
+            self.logger.setup_tb(str(self._folder("tb_logs")))
+        # Once more after the build, so that what a learner draws while it is built does not change the rollouts.
+        seed_everything(args.seed)
+        if args.evaluate:
+            self._test()
+            if args.save_replay:
+                self.runner.save_replay()
+            self.logger.print_recent_stats(f"Evaluation of {args.test_nepisode} episodes")
+        else:
+            self._train()
+
+    def close(self) -> None:
+        """Closes the environments and their processes."""
+        self.runner.close_env()
+
+    # --- training ---
+
+    def _train(self) -> None:
+        args, runner = self.args, self.runner
+        self.logger.console_logger.info(f"Training for {args.t_max} environment steps on {args.device}")
+        progress = Progress(runner.t_env, args.t_max)
+        # The first rollout is followed by a test and, if models are saved, by a checkpoint, as in PyMARL.
+        last_test, last_log, last_save = -args.test_interval, runner.t_env, -args.save_model_interval
+        episode = waiting = 0
+        while runner.t_env <= args.t_max:
+            batch = runner.run(test_mode=False)
+            episode += batch.batch_size
+            waiting = self._learn(batch, episode, waiting + batch.batch_size)
+            if runner.t_env - last_test >= args.test_interval:
+                self._test()
+                last_test = runner.t_env
+            if args.save_model and runner.t_env - last_save >= args.save_model_interval:
+                self._save_models()
+                last_save = runner.t_env
+            if runner.t_env - last_log >= args.log_interval:
+                self.logger.log_stat("episode", episode, runner.t_env)
+                self.logger.print_recent_stats(progress.line(runner.t_env, episode))
+                last_log = runner.t_env
+        if args.save_model and last_save != runner.t_env:
+            self._save_models()
+        self.logger.console_logger.info(f"Finished training after {runner.t_env} environment steps")
+
+    def _learn(self, batch: EpisodeBatch, episode: int, waiting: int) -> int:
+        """Stores new episodes and makes the updates that are due; returns the episodes that wait for the next one.
+
+        An update is due after every rollout, or after every ``episodes_per_update`` episodes if that is given.
+        """
+        args, t_env = self.args, self.runner.t_env
+        assert self.buffer is not None
+        self.buffer.insert_episode_batch(batch)
+        if hasattr(self.learner, "observe"):
+            self.learner.observe(batch, t_env, episode)
+        per_update = args.episodes_per_update or batch.batch_size
+        if not self.buffer.can_sample(args.batch_size):
+            return 0
+        for _ in range(waiting // per_update):
+            sample = self.buffer.sample(args.batch_size)
+            sample = sample[:, : sample.max_t_filled()]  # unfilled steps at the end cost time and teach nothing
+            self.learner.train(sample.to(args.device), t_env, episode)
+        return waiting % per_update
+
+    def _test(self) -> None:
+        for _ in range(rollouts_per_test(self.args)):
+            self.runner.run(test_mode=True)
+
+    # --- files ---
+
+    def _folder(self, kind: str) -> Any:
+        return results_path(vars(self.args)) / kind / self.token
+
+    def _save_models(self) -> None:
+        """Writes a checkpoint folder named by the time step; it appears only when it is complete."""
+        folder = self._folder("models") / str(self.runner.t_env)
+        part = folder.with_name(folder.name + ".part")
+        part.mkdir(parents=True, exist_ok=True)
+        self.learner.save_models(str(part))
+        os.replace(part, folder)
+        self.logger.console_logger.info(f"Saved the models to {folder}")
+
+
+class Progress:
+    """Speed and remaining time of a run."""
+
+    def __init__(self, t_start: int, t_max: int) -> None:
+        self.t_max = t_max
+        self.start = self.last = (time.monotonic(), t_start)
+
+    def line(self, t_env: int, episode: int) -> str:
+        """One line on where the run is; the speed is that since the line before, the rest follows the run's mean."""
+        now = time.monotonic()
+        speed = _rate(self.last, (now, t_env))
+        left = max(0, self.t_max - t_env) / max(_rate(self.start, (now, t_env)), 1e-9)
+        self.last = (now, t_env)
+        return (
+            f"Step {t_env} of {self.t_max} | episode {episode} | {speed:.0f} steps/s | "
+            f"{timedelta(seconds=round(left))} left"
+        )
+
+
+def _rate(earlier: tuple[float, int], later: tuple[float, int]) -> float:
+    return (later[1] - earlier[1]) / max(later[0] - earlier[0], 1e-9)

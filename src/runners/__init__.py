@@ -1,0 +1,9 @@
+"""Runners: collect episodes from environments with the agents of a controller."""
+
+from runners.episode_runner import EpisodeRunner
+from runners.parallel_runner import ParallelRunner
+from utils.registry import Registry
+
+REGISTRY = Registry("runner")
+REGISTRY["episode"] = EpisodeRunner
+REGISTRY["parallel"] = ParallelRunner

@@ -1,0 +1,95 @@
+"""What runners share: the batch they fill and the statistics they log."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from components.episode_buffer import EpisodeBatch, Preprocess
+from utils.logging import Logger
+
+
+class EpisodeStatistics:
+    """Returns and sums of the info dicts of finished episodes, until they are logged."""
+
+    def __init__(self) -> None:
+        self.returns: list[float] = []
+        self.sums: dict[str, float] = defaultdict(float)
+
+    def add(self, episode_return: float, length: int, final_info: Mapping[str, Any]) -> None:
+        """Counts one episode in; ``final_info`` is the info dict of its last step."""
+        self.returns.append(float(episode_return))
+        for key, value in {**final_info, "ep_length": length}.items():
+            self.sums[key] += float(value)
+
+    def flush(self, logger: Logger, prefix: str, t_env: int) -> None:
+        """Logs mean and standard deviation of the returns and the means of the infos, and starts anew."""
+        episodes = len(self.returns)
+        logger.log_stat(prefix + "return_mean", np.mean(self.returns), t_env)
+        logger.log_stat(prefix + "return_std", np.std(self.returns), t_env)
+        for key, total in self.sums.items():
+            logger.log_stat(f"{prefix}{key}_mean", total / episodes, t_env)
+        self.returns.clear()
+        self.sums.clear()
+
+
+class Runner:
+    """The part of a runner that does not depend on how environments are stepped.
+
+    Attributes:
+        batch_size: environments stepped at a time.
+        t_env: environment steps of training so far.
+        episode_limit: of the environments; set by the sub-class.
+    """
+
+    episode_limit: int
+
+    def __init__(self, args: SimpleNamespace, logger: Logger) -> None:
+        self.args = args
+        self.logger = logger
+        self.batch_size = args.batch_size_run
+        self.t_env = 0
+        self.train_stats, self.test_stats = EpisodeStatistics(), EpisodeStatistics()
+        self.log_train_stats_t = -args.runner_log_interval - 1
+
+    def setup(
+        self, scheme: Mapping[str, Mapping[str, Any]], groups: Mapping[str, int], preprocess: Preprocess, mac: Any
+    ) -> None:
+        """Gives the runner the scheme of its batches and the controller that acts."""
+        self._batch_args = (scheme, groups, self.batch_size, self.episode_limit + 1)
+        self._preprocess = preprocess
+        self.mac = mac
+
+    def _new_batch(self) -> EpisodeBatch:
+        return EpisodeBatch(*self._batch_args, preprocess=self._preprocess, device=self.args.device)
+
+    def _log_if_due(self, test_mode: bool) -> None:
+        """Logs test statistics when an evaluation is complete, training statistics every runner_log_interval."""
+        if test_mode:
+            if len(self.test_stats.returns) >= rollouts_per_test(self.args) * self.batch_size:
+                self.test_stats.flush(self.logger, "test_", self.t_env)
+        elif self.t_env - self.log_train_stats_t >= self.args.runner_log_interval:
+            self.train_stats.flush(self.logger, "", self.t_env)
+            epsilon = getattr(self.mac.action_selector, "epsilon", None)  # a plug-in selector may have none
+            if epsilon is not None:
+                self.logger.log_stat("epsilon", epsilon, self.t_env)
+            self.log_train_stats_t = self.t_env
+
+
+def rollouts_per_test(args: SimpleNamespace) -> int:
+    """Test rollouts of one evaluation: those that give test_nepisode episodes, rounded up to whole rollouts."""
+    return -(-args.test_nepisode // args.batch_size_run)
+
+
+def outcome(reward: float, terminated: bool, info: Mapping[str, Any]) -> dict[str, Any]:
+    """What a step adds to the batch; an episode that only its time limit ended has not terminated."""
+    return {"reward": [reward], "terminated": [terminated and not info.get("episode_limit", False)]}
+
+
+def observe(env: Any) -> dict[str, Any]:
+    """What a batch holds of an environment before its agents act."""
+    return {"state": env.get_state(), "avail_actions": env.get_avail_actions(), "obs": env.get_obs()}

@@ -1,0 +1,46 @@
+"""What an agent network sees: observation, last action, agent id."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import Any
+
+import torch as th
+from torch import Tensor
+
+from components.episode_buffer import EpisodeBatch
+from utils.checks import flat_size
+
+
+def agent_inputs(batch: EpisodeBatch, args: SimpleNamespace, start: int = 0, stop: int | None = None) -> Tensor:
+    """The agents' inputs [B, T, N, I] for the steps ``start`` to ``stop``, in PyMARL's order.
+
+    Args:
+        batch: reads obs, and actions_onehot if ``args.obs_last_action``.
+        args: obs_last_action (zeros at step 0), obs_agent_id (one-hot), n_agents.
+    """
+    stop = batch.max_seq_length if stop is None else stop
+    obs = batch["obs"][:, start:stop]
+    parts = [obs.float()]
+    if args.obs_last_action:
+        actions = batch["actions_onehot"]
+        if start == 0:
+            last = th.cat([th.zeros_like(actions[:, :1]), actions[:, : stop - 1]], dim=1)
+        else:
+            last = actions[:, start - 1 : stop - 1]
+        parts.append(last)
+    if args.obs_agent_id:
+        ids = th.eye(args.n_agents, device=obs.device)
+        parts.append(ids.expand(*obs.shape[:2], -1, -1))
+    return th.cat(parts, dim=-1)
+
+
+def agent_input_size(scheme: Mapping[str, Mapping[str, Any]], args: SimpleNamespace) -> int:
+    """I, the number of entries of an agent's input."""
+    size = flat_size(scheme["obs"]["vshape"])
+    if args.obs_last_action:
+        size += flat_size(scheme["actions_onehot"]["vshape"])
+    if args.obs_agent_id:
+        size += args.n_agents
+    return size

@@ -1,0 +1,536 @@
+"""Strict, typed configuration: ``default.yaml`` < environment < algorithm < ``with key=value``.
+
+A key keeps the type of its first non-null value, a ``with`` key must exist, and every mistake is a `UserError` of one
+line that names the key, what came, what was expected and where it came from.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import inspect
+import logging
+import math
+import re
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import yaml
+
+from utils.errors import UserError
+from utils.registry import hint, nearest
+
+CONFIG_DIR = Path(__file__).resolve().parent.parent / "config"
+LOGGER = logging.getLogger("config")
+
+# The files that are part of the project. Their keys are known: they are not announced as new, and a near-miss of one
+# of them in anybody else's file is taken for a typing error. A file that is missing here works, but announces its keys.
+SHIPPED = {
+    "algs": (
+        *("iql", "vdn", "qmix", "qtran", "qtran_values", "vast_il", "vast_vdn", "vast_qmix", "vast_qtran"),
+        *("iql_ac", "vdn_ac", "qmix_ac", "qtran_ac", "vast_il_ac", "vast_vdn_ac", "vast_qmix_ac", "vast_qtran_ac"),
+        "coma",
+    ),
+    "envs": ("warehouse", "battle", "gaussian_squeeze", "sc2"),
+}
+FLAGS = {"algs": "--config", "envs": "--env-config"}
+NEAR_MISS = 0.85  # similarity (difflib's ratio) from which a new key of a YAML file is taken for a typing error
+MAX_SEED = 2**32 - 1  # what numpy's global generator takes
+
+
+def load_config(
+    alg: str | None,
+    env: str | None,
+    updates: Sequence[str] = (),
+    *,
+    config_dir: Path = CONFIG_DIR,
+    logger: logging.Logger = LOGGER,
+) -> dict[str, Any]:
+    """The fully resolved configuration of a run.
+
+    Args:
+        alg: name of a file in ``config_dir/algs`` (``--config``).
+        env: name of a file in ``config_dir/envs`` (``--env-config``).
+        updates: ``key=value`` texts of the command line; nested keys are dotted (``env_args.n_agents=16``).
+        config_dir: folder with ``default.yaml``, ``algs`` and ``envs``.
+        logger: receives one line for each new key of a YAML file, and one if the algorithm overrides its environment.
+
+    Returns:
+        A dict that nothing else refers to. ``seed`` is always an integer in it.
+
+    Raises:
+        UserError: a missing or unknown name, an unreadable file, an unknown key, a value of the wrong type.
+    """
+    alg_layer, env_layer = _named_layer(config_dir, "algs", alg), _named_layer(config_dir, "envs", env)
+    for layer in (env_layer, alg_layer):
+        _check_new_keys(layer, config_dir, logger)
+    _log_overrides(env_layer, alg_layer, logger)
+
+    settings = _Settings()
+    for layer in (_file_layer(config_dir / "default.yaml"), env_layer, alg_layer):
+        settings.add(layer.values, layer.source)
+
+    general, env_args = _split_updates(updates)
+    for update in general:
+        settings.update(update)
+    environment = _describe_environment(settings.values)
+    _check_env_args(settings.values["env_args"], environment)
+    environment.declare_in(settings)
+    for update in env_args:
+        settings.update(update, open_key="env_args" if environment.takes_any else None)
+
+    _resolve_seeds(settings.values, environment)
+    return settings.values
+
+
+def to_namespace(config: Mapping[str, Any]) -> SimpleNamespace:
+    """``config`` as the plain ``args`` that PyMARL's parts expect: attributes; nested mappings stay dicts (copies)."""
+    return SimpleNamespace(**copy.deepcopy(dict(config)))
+
+
+def results_path(config: Mapping[str, Any]) -> Path:
+    """The folder of ``local_results_path``; a relative one lies in the project, wherever the command is called from."""
+    return CONFIG_DIR.parent.parent / Path(config["local_results_path"]).expanduser()
+
+
+def available(config_dir: Path, folder: str) -> list[str]:
+    """Names of the YAML files in ``config_dir/folder``, without their ending."""
+    return sorted(path.stem for path in (config_dir / folder).glob("*.yaml"))
+
+
+# --- reading YAML ---
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML as people write it in configs: ``5e-4`` and ``1/4`` are numbers, ``True`` and ``off`` truth values.
+
+    Sexagesimal and octal numbers and dates, the traps of YAML 1.1, are text. Keys are identifiers, each given once.
+    """
+
+    yaml_implicit_resolvers: dict[str, Any] = {}
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key_node, _ in node.value:
+            name = str(key_node.value)
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                continue
+            if key_node.tag != "tag:yaml.org,2002:str" or not name.isidentifier():
+                raise yaml.constructor.ConstructorError(
+                    problem=f"'{name}' cannot be a key: use letters, digits and _", problem_mark=key_node.start_mark
+                )
+            if name in seen:
+                raise yaml.constructor.ConstructorError(
+                    problem=f"key '{name}' is given twice", problem_mark=key_node.start_mark
+                )
+            seen.add(name)
+        return super().construct_mapping(node, deep)
+
+    def construct_fraction(self, node: yaml.ScalarNode) -> float:
+        try:
+            return float(Fraction(node.value.replace(" ", "")))
+        except ZeroDivisionError:
+            raise yaml.constructor.ConstructorError(
+                problem=f"{node.value} divides by zero", problem_mark=node.start_mark
+            ) from None
+
+
+def _teach_loader() -> None:
+    """Tell `_Loader` which plain texts are more than text; the first pattern that matches wins."""
+    patterns = {
+        "tag:yaml.org,2002:null": r"(~|null|)",
+        "tag:yaml.org,2002:bool": r"(true|false|yes|no|on|off)",
+        "tag:yaml.org,2002:int": r"[-+]?(0|[1-9][0-9_]*)",
+        "tag:yaml.org,2002:float": r"[-+]?([0-9]+\.[0-9]*(e[-+]?[0-9]+)?|\.?[0-9]+e[-+]?[0-9]+|\.[0-9]+|\.?inf)|\.nan",
+        "tag:yaml.org,2002:merge": r"<<",
+        "!fraction": r"[-+]?[0-9]+ ?/ ?[0-9]+",
+    }
+    for tag, pattern in patterns.items():
+        _Loader.add_implicit_resolver(tag, re.compile(f"^({pattern})$", re.IGNORECASE), first=None)
+    _Loader.add_constructor("!fraction", _Loader.construct_fraction)
+
+
+_teach_loader()
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file; an empty file is an empty mapping.
+
+    Raises:
+        UserError: the file cannot be read, is not YAML, or has a key twice; names the file and the line.
+    """
+    source = _source(path)
+    try:
+        values = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{source}: cannot be read: {error}") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"{source}{_explain(error)}") from None
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise UserError(f"{source}: expected 'key: value' lines, got {_show(values)}")
+    return values
+
+
+def _explain(error: yaml.YAMLError) -> str:
+    """PyYAML's error as one line: ``, line 3: what is wrong``."""
+    mark = getattr(error, "problem_mark", None)
+    problem = getattr(error, "problem", None) or str(error)
+    line = f", line {mark.line + 1}" if mark else ""
+    return f"{line}: {' '.join(problem.split())}"
+
+
+def _parse_text(text: str) -> Any:
+    """What ``text`` would be as a value in a YAML file; a plain text may hold ``#`` and ``:``, though.
+
+    Raises:
+        yaml.YAMLError: a list, mapping or quoted text that does not close, a division by zero.
+    """
+    if text[:1] in ("[", "{", '"', "'"):
+        return yaml.load(text, Loader=_Loader)
+    loader = _Loader("")
+    tag = loader.resolve(yaml.ScalarNode, text, (True, False))
+    return loader.construct_object(yaml.ScalarNode(tag, text))
+
+
+# --- values and their types ---
+
+
+@dataclass
+class _Kind:
+    """What a key may hold.
+
+    Args:
+        example: its first value that is not null, which sets the type; None: any type.
+        nullable: whether it may be null.
+    """
+
+    example: Any
+    nullable: bool
+
+    def accept(self, value: Any) -> Any:
+        """``value`` in this key's type.
+
+        Raises:
+            ValueError: it does not fit; the message says what was expected.
+        """
+        if _is_null(value) and self.nullable:
+            return None
+        return value if self.example is None else _convert(value, self.example)
+
+    def reads_text(self, text: str) -> bool:
+        """Whether ``text`` from the command line is taken as it is."""
+        return isinstance(self.example, str) and not (self.nullable and _is_null(text))
+
+
+def _is_null(value: Any) -> bool:
+    return value is None or (isinstance(value, str) and value.lower() in ("none", "null", "~"))
+
+
+def _convert(value: Any, example: Any) -> Any:
+    """``value`` in the type of ``example``; raises ValueError with what was expected."""
+    if isinstance(example, str):
+        return _require(value, isinstance(value, str), "text")
+    if isinstance(example, list):
+        return _convert_list(value, example)
+    if isinstance(value, str):  # quoted in the file
+        value = _parse_quoted(value)
+    if isinstance(example, bool):
+        return _require(value, isinstance(value, bool), "true or false")
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if isinstance(example, int):
+        return int(_require(value, is_number and value == value // 1, "a whole number"))
+    if isinstance(example, float):
+        return float(_require(value, is_number and not math.isnan(value), "a number"))
+    return value
+
+
+def _convert_list(value: Any, example: list[Any]) -> list[Any]:
+    """A list whose elements have the type of the example's elements, if those have one type."""
+    _require(value, isinstance(value, list), "a list such as [1, 2]")
+    if len({type(element) for element in example}) != 1 or example[0] is None:
+        return list(value)
+    try:
+        return [_convert(element, example[0]) for element in value]
+    except ValueError as error:
+        raise ValueError(f"{error} as each element") from None
+
+
+def _require(value: Any, fits: bool, expected: str) -> Any:
+    if not fits:
+        raise ValueError(expected)
+    return value
+
+
+def _parse_quoted(text: str) -> Any:
+    try:
+        return _parse_text(text)
+    except yaml.YAMLError:
+        return text
+
+
+def _show(value: Any) -> str:
+    """A value as the user would write it."""
+    if value is None:
+        return "null"
+    return str(value).lower() if isinstance(value, bool) else repr(value)
+
+
+# --- merging ---
+
+
+@dataclass
+class _Settings:
+    """The configuration as it grows, layer by layer, and the kind of each of its leaves (by dotted path)."""
+
+    values: dict[str, Any] = field(default_factory=dict)
+    kinds: dict[str, _Kind] = field(default_factory=dict)
+
+    def add(self, layer: Mapping[str, Any], source: str) -> None:
+        """Merge ``layer`` over what is there.
+
+        Raises:
+            UserError: a value does not have the type of its key.
+        """
+        self._merge(self.values, layer, "", source)
+
+    def update(self, text: str, open_key: str | None = None) -> None:
+        """Apply one ``key=value`` of the command line.
+
+        Args:
+            text: the ``key=value``.
+            open_key: name of a mapping that takes keys that it does not have yet.
+
+        Raises:
+            UserError: an unknown key or a value of the wrong type.
+        """
+        path, _, value = (part.strip() for part in text.partition("="))
+        source = f"with {path}={value}"
+        layer = _nest(path, self._read(path, value, source))
+        for leaf, _ in _leaves(layer):
+            if not self._knows(leaf) and not (open_key and leaf.startswith(f"{open_key}.")):
+                raise UserError(f"{leaf}: unknown key{self._hint(leaf)} ({source}); print_config shows all keys")
+        self.add(layer, source)
+
+    def _merge(self, target: dict[str, Any], layer: Mapping[str, Any], prefix: str, source: str) -> None:
+        for key, value in layer.items():
+            path = prefix + key
+            kind = self.kinds.get(path)
+            if isinstance(target.get(key), dict) or (isinstance(value, dict) and (not kind or kind.example is None)):
+                if not isinstance(value, dict):
+                    raise _wrong_type(path, "a mapping of keys to values", value, source)
+                if not isinstance(target.get(key), dict):
+                    target[key] = {}
+                self._merge(target[key], value, f"{path}.", source)
+            else:
+                target[key] = self._accept(path, value, source)
+
+    def _accept(self, path: str, value: Any, source: str) -> Any:
+        kind = self.kinds.get(path)
+        if kind is None:
+            self.kinds[path] = _Kind(example=value, nullable=value is None)
+            return copy.deepcopy(value)
+        try:
+            accepted = kind.accept(value)
+        except ValueError as error:
+            raise _wrong_type(path, str(error), value, source) from None
+        if kind.example is None:
+            kind.example = accepted
+        return copy.deepcopy(accepted)
+
+    def _read(self, path: str, text: str, source: str) -> Any:
+        kind = self.kinds.get(path)
+        if kind and kind.reads_text(text):
+            return text
+        try:
+            return _parse_text(text)
+        except yaml.YAMLError as error:
+            raise UserError(f"{path}: cannot be read{_explain(error)} ({source})") from None
+
+    def _knows(self, path: str) -> bool:
+        inner: Any = self.values
+        for key in path.split("."):
+            inner = inner.get(key) if isinstance(inner, dict) else None
+        return path in self.kinds or isinstance(inner, dict)
+
+    def _hint(self, path: str) -> str:
+        if f"env_args.{path}" in self.kinds:
+            return f" (did you mean 'env_args.{path}'?)"
+        return hint(path, [*self.kinds, *self.values])
+
+
+def _wrong_type(path: str, expected: str, value: Any, source: str) -> UserError:
+    return UserError(f"{path}: expected {expected}, got {_show(value)} ({source})")
+
+
+def _nest(path: str, value: Any) -> dict[str, Any]:
+    """``a.b`` and 1 -> ``{"a": {"b": 1}}``."""
+    return functools.reduce(lambda inner, key: {key: inner}, reversed(path.split(".")), value)
+
+
+def _leaves(layer: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted path and value of everything in ``layer`` that is not a mapping."""
+    for key, value in layer.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
+
+
+# --- layers ---
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """One source of values.
+
+    Args:
+        source: how messages name it.
+        values: what it sets.
+        shipped: whether it is part of the project.
+    """
+
+    source: str
+    values: dict[str, Any]
+    shipped: bool = True
+
+
+def _file_layer(path: Path, shipped: bool = True) -> _Layer:
+    return _Layer(_source(path), read_yaml(path), shipped)
+
+
+def _named_layer(config_dir: Path, folder: str, name: str | None) -> _Layer:
+    """The layer of ``--config=name`` or ``--env-config=name``."""
+    names = available(config_dir, folder)
+    if name not in names:
+        problem = f"unknown name '{name}'{hint(name, names)}" if name else "missing"
+        raise UserError(f"{FLAGS[folder]}: {problem}: choose one of {', '.join(names)}")
+    return _file_layer(config_dir / folder / f"{name}.yaml", shipped=name in SHIPPED[folder])
+
+
+def _source(path: Path) -> str:
+    """``path`` as messages show it: relative to the project if it lies there."""
+    project = CONFIG_DIR.parent.parent
+    return str(path.relative_to(project) if path.is_relative_to(project) else path)
+
+
+def _check_new_keys(layer: _Layer, config_dir: Path, logger: logging.Logger) -> None:
+    """Announce the new top-level keys of a user's file; raises UserError if one looks like a known key misspelt."""
+    if layer.shipped:
+        return
+    known = _known_keys(config_dir)
+    for key in layer.values:
+        if key in known:
+            continue
+        near = nearest(key, known, cutoff=NEAR_MISS)
+        if near:
+            raise UserError(f"{key}: unknown key in {layer.source}: use '{near}', or a name that differs more from it")
+        logger.info("%s: new key '%s'", layer.source, key)
+
+
+def _known_keys(config_dir: Path) -> set[str]:
+    """Top-level keys of all files of the project that are there."""
+    named = (config_dir / folder / f"{name}.yaml" for folder, names in SHIPPED.items() for name in names)
+    paths = [config_dir / "default.yaml", *named]
+    return {key for path in paths if path.exists() for key in read_yaml(path)}
+
+
+def _log_overrides(env: _Layer, alg: _Layer, logger: logging.Logger) -> None:
+    """One line if the algorithm's file changes what the environment's file sets."""
+    domain = dict(_leaves(env.values))
+    changes = [
+        f"{path} {_show(domain[path])} -> {_show(value)}"
+        for path, value in _leaves(alg.values)
+        if path in domain and value != domain[path]
+    ]
+    if changes:
+        logger.info("%s overrides %s: %s", alg.source, env.source, ", ".join(changes))
+
+
+def _split_updates(updates: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The updates of ordinary keys, and those of ``env_args``, which wait until the environment is known."""
+    general: list[str] = []
+    env_args: list[str] = []
+    for update in updates:
+        key, equals, _ = update.partition("=")
+        if not equals or not all(part.strip() for part in key.split(".")):
+            raise UserError(f"with {update}: expected key=value")
+        (env_args if key.split(".")[0].strip() == "env_args" else general).append(update)
+    return general, env_args
+
+
+# --- the environment's arguments and the seeds ---
+
+
+@dataclass(frozen=True)
+class _Environment:
+    """What is known of the chosen environment's constructor.
+
+    Args:
+        name: its name in the registry.
+        parameters: the constructor's parameters and their defaults (None where there is none).
+        takes_any: whether it takes ``**kwargs``.
+    """
+
+    name: str
+    parameters: dict[str, Any]
+    takes_any: bool
+
+    def declare_in(self, settings: _Settings) -> None:
+        """Make the constructor's parameters known to ``settings``, without giving them values."""
+        for name, default in self.parameters.items():
+            example = default if isinstance(default, bool | int | float | str | list) else None
+            settings.kinds.setdefault(f"env_args.{name}", _Kind(example, nullable=example is None))
+
+
+def _describe_environment(config: Mapping[str, Any]) -> _Environment:
+    from envs import REGISTRY  # late: a mistake in the configuration is told before heavy imports
+
+    name = config["env"]
+    if name is None:
+        raise UserError("env: missing: the YAML of --env-config must name an environment")
+    constructor = REGISTRY[name]
+    if isinstance(constructor, functools.partial) and "env" in constructor.keywords:
+        constructor = constructor.keywords["env"]  # PyMARL's idiom: partial(env_fn, env=Class)
+    try:
+        parameters = inspect.signature(constructor).parameters.values()
+    except ValueError:  # written in C, cannot be inspected
+        return _Environment(name, {}, takes_any=True)
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return _Environment(
+        name,
+        {p.name: None if p.default is p.empty else p.default for p in parameters if p.kind in named},
+        takes_any=any(p.kind is p.VAR_KEYWORD for p in parameters),
+    )
+
+
+def _check_env_args(env_args: Mapping[str, Any], environment: _Environment) -> None:
+    """Find misspelt keys in the files' ``env_args``; raises UserError."""
+    if environment.takes_any:
+        return
+    for key in env_args:
+        near = nearest(key, environment.parameters, cutoff=NEAR_MISS)
+        if near and key not in environment.parameters:
+            raise UserError(f"env_args.{key}: unknown key: environment '{environment.name}' calls it '{near}'")
+
+
+def _resolve_seeds(config: dict[str, Any], environment: _Environment) -> None:
+    """Draw a seed if there is none, and hand it to an environment that takes a seed and has none of its own."""
+    seed = config["seed"]
+    if seed is None:
+        seed = secrets.randbelow(10**9)
+    try:
+        seed = _convert(seed, 0)
+        _require(seed, 0 <= seed <= MAX_SEED, "")
+    except ValueError:
+        raise UserError(f"seed: expected a whole number from 0 to {MAX_SEED}, got {_show(config['seed'])}") from None
+    config["seed"] = seed
+    env_args = config["env_args"]
+    if env_args.get("seed") is None and ("seed" in {*env_args, *environment.parameters} or environment.takes_any):
+        env_args["seed"] = seed

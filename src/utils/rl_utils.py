@@ -1,0 +1,161 @@
+"""Targets, returns and losses as pure functions of tensors.
+
+Letters: B episodes, T steps, N agents, A actions. A mask is 1 where a transition counts and broadcasts
+over the last dimension.
+"""
+
+from __future__ import annotations
+
+import torch as th
+from torch import Tensor
+
+UNAVAILABLE = -9999999.0  # the value of an unavailable action: finite, so that fully masked rows stay finite
+
+
+def mask_unavailable(q_values: Tensor, avail_actions: Tensor) -> Tensor:
+    """``q_values`` [..., A] with every unavailable action at a value that no argmax picks."""
+    return q_values.masked_fill(avail_actions == 0, UNAVAILABLE)
+
+
+def transition_mask(filled: Tensor, terminated: Tensor) -> Tensor:
+    """Which of the first T - 1 steps are transitions of their episode.
+
+    A step counts if it holds data, no earlier step terminated, and it has an outcome: it terminated, or
+    the step behind it holds data. The last rule drops the bootstrap-only step of an episode that a time
+    limit cut before the end of the batch.
+
+    Args:
+        filled: [B, T, 1], 1 where a step holds data.
+        terminated: [B, T, 1], 1 in the step that ended the episode.
+
+    Returns:
+        [B, T - 1, 1] float32.
+    """
+    filled, terminated = filled.float(), terminated.float()
+    ended_before = terminated.cumsum(1) - terminated
+    has_outcome = th.maximum(filled[:, 1:], terminated[:, :-1])
+    return filled[:, :-1] * has_outcome * (ended_before[:, :-1] == 0)
+
+
+def td_lambda_targets(
+    rewards: Tensor, terminated: Tensor, mask: Tensor, next_values: Tensor, gamma: float, td_lambda: float
+) -> Tensor:
+    """TD(lambda) targets ``G_t = r_t + gamma * ((1 - lambda) * V_{t+1} + lambda * G_{t+1})``.
+
+    ``V_{t+1}`` counts in full where ``t`` is the last transition of its episode but no termination (cut by
+    a time limit), and not at all where ``t`` terminated. lambda = 0 is the one-step target, lambda = 1 the
+    return. Sutton & Barto, Reinforcement Learning (2018), chapter 12.
+
+    Args:
+        rewards, terminated, mask: [B, T, 1] of the transitions.
+        next_values: [B, T, X], at t the value of step t + 1.
+
+    Returns:
+        [B, T, X].
+    """
+    going_on = gamma * (1 - terminated.to(next_values.dtype))
+    if td_lambda == 0:
+        return rewards + going_on * next_values
+    targets = th.empty_like(next_values)
+    last = next_values.shape[1] - 1
+    for t in range(last, -1, -1):
+        ahead = next_values[:, t]
+        if t < last:
+            trace = td_lambda * mask[:, t + 1]  # the return goes on only where the next step is a transition
+            ahead = (1 - trace) * ahead + trace * targets[:, t + 1]
+        targets[:, t] = rewards[:, t] + going_on[:, t] * ahead
+    return targets
+
+
+def build_td_lambda_targets(
+    rewards: Tensor,
+    terminated: Tensor,
+    mask: Tensor,
+    target_qs: Tensor,
+    n_agents: int,
+    gamma: float,
+    td_lambda: float,
+) -> Tensor:
+    """``td_lambda_targets`` under PyMARL's name and arguments.
+
+    Args:
+        rewards, terminated, mask: [B, T - 1, 1].
+        target_qs: [B, T, X], at t the value of step t.
+        n_agents: not needed, kept for the plug-ins that pass it.
+
+    Returns:
+        [B, T - 1, X].
+    """
+    return td_lambda_targets(rewards, terminated, mask, target_qs[:, 1:], gamma, td_lambda)
+
+
+def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
+    """The mean of ``values`` over the entries that ``mask`` (broadcast to their shape) counts; 0 if none."""
+    mask = mask.expand_as(values)
+    return (values * mask).sum() / mask.sum().clamp(min=1)
+
+
+def td_loss(values: Tensor, targets: Tensor, mask: Tensor) -> Tensor:
+    """Mean squared TD error; no gradient flows into the targets."""
+    return masked_mean((values - targets.detach()).square(), mask)
+
+
+def qtran_opt_loss(greedy_sum: Tensor, greedy_joint: Tensor, v: Tensor, mask: Tensor) -> Tensor:
+    """QTRAN's loss at the greedy joint action: mean of ``(sum_i Q_i - Q_joint + V)^2``.
+
+    First case of Eq. 3 of the VAST paper; L_opt of QTRAN (Son et al., ICML 2019). Q_joint is detached.
+
+    Args:
+        greedy_sum: sum of the values of the greedy actions, [B, T, 1].
+        greedy_joint: Q_joint of the greedy joint action, [B, T, 1].
+        v: V of the state, [B, T, 1].
+    """
+    return masked_mean((greedy_sum - greedy_joint.detach() + v).square(), mask)
+
+
+def qtran_nopt_loss(taken_sum: Tensor, taken_joint: Tensor, v: Tensor, mask: Tensor) -> Tensor:
+    """QTRAN's loss at the taken joint action: mean of ``min(0, sum_i Q_i - Q_joint + V)^2``.
+
+    Second case of Eq. 3 of the VAST paper; L_nopt of QTRAN (Son et al., ICML 2019). Q_joint is detached.
+    """
+    return masked_mean((taken_sum - taken_joint.detach() + v).clamp(max=0).square(), mask)
+
+
+def epsilon_greedy_probs(q_values: Tensor, avail_actions: Tensor, epsilon: Tensor | float) -> Tensor:
+    """pi_i(a) [..., A] of the epsilon-greedy policy over the available actions.
+
+    Args:
+        q_values, avail_actions: [..., A].
+        epsilon: exploration rate, a float or broadcastable to [..., 1].
+    """
+    avail = (avail_actions > 0).to(q_values.dtype)
+    greedy = th.zeros_like(q_values).scatter_(
+        -1, mask_unavailable(q_values, avail_actions).argmax(-1, keepdim=True), 1.0
+    )
+    uniform = avail / avail.sum(-1, keepdim=True).clamp(min=1)
+    return (1 - epsilon) * greedy + epsilon * uniform
+
+
+def assignment_advantages(returns: Tensor, q_values: Tensor, policies: Tensor) -> Tensor:
+    """``A_hat = R_t - sum_a pi_i(a) Q_i(a)``, the advantage of Eq. 6 of the VAST paper.
+
+    Args:
+        returns: R_t, [B, T, 1].
+        q_values: Q_i of every action, [B, T, N, A].
+        policies: pi_i of every action, [B, T, N, A].
+
+    Returns:
+        [B, T, N].
+    """
+    return returns - (policies * q_values).sum(-1)
+
+
+def metagrad_loss(log_probs: Tensor, advantages: Tensor, mask: Tensor) -> Tensor:
+    """A loss whose negative gradient is Eq. 6 of the VAST paper: mean of ``A_hat * grad log X(k)``.
+
+    Args:
+        log_probs: log X(k | i, tau, s) of the drawn sub-teams, [B, T, N].
+        advantages: A_hat, [B, T, N]; detached.
+        mask: [B, T, N], 1 where the transition counts and the agent lives.
+    """
+    return -masked_mean(log_probs * advantages.detach(), mask)

@@ -1,0 +1,76 @@
+"""Every registered environment: the contract, its YAML, and PyMARL's way of calling it."""
+
+import sys
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import yaml
+
+import envs
+from envs import REGISTRY
+from envs.checker import check_env
+from envs.warehouse import Warehouse
+from utils.errors import UserError
+
+CONFIGS = Path(envs.__file__).parents[1] / "config" / "envs"
+
+
+def config(name):
+    return yaml.safe_load((CONFIGS / f"{name}.yaml").read_text())
+
+
+@pytest.mark.parametrize("name", sorted(REGISTRY))
+def test_every_environment_has_a_yaml_of_its_name(name):
+    assert config(name)["env"] == name
+
+
+@pytest.mark.parametrize("name", sorted(REGISTRY))
+def test_every_environment_keeps_the_contract(name):
+    if name == "sc2" and find_spec("smac") is None:
+        pytest.skip("smac is not installed")
+    assert check_env(partial(REGISTRY[name], **config(name)["env_args"])) == []
+
+
+def test_an_environment_is_built_as_in_pymarl():
+    env = REGISTRY["warehouse"](**config("warehouse")["env_args"])
+    assert isinstance(env, Warehouse)
+    assert REGISTRY["warehouse"].keywords == {"env": Warehouse}
+
+
+def test_warehouse_defaults_are_those_of_the_paper():
+    assert config("warehouse") == {
+        "env": "warehouse",
+        "env_args": {
+            "n_agents": 4,
+            "episode_limit": 50,
+            "continuing_episode": False,
+            "time_penalty_on_completion": True,
+            "seed": None,
+        },
+        "gamma": 0.95,
+        "t_max": 1500000,
+        "test_interval": 2000,
+        "test_nepisode": 20,
+        "log_interval": 2000,
+        "runner_log_interval": 2000,
+        "learner_log_interval": 2000,
+        "buffer_size": 5000,
+    }
+
+
+def test_sc2_without_smac_is_one_clear_line(monkeypatch):
+    monkeypatch.setattr(envs, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"^env 'sc2' needs .*pip install git\+https://github.com/oxwhirl/smac.git$"):
+        REGISTRY["sc2"](**config("sc2")["env_args"])
+
+
+def test_sc2_builds_smacs_environment_with_the_yamls_arguments(monkeypatch):
+    smac_env = ModuleType("smac.env")
+    smac_env.StarCraft2Env = lambda **kwargs: ("StarCraft2Env", kwargs)
+    monkeypatch.setattr(envs, "find_spec", lambda name: object())
+    monkeypatch.setitem(sys.modules, "smac.env", smac_env)
+    arguments = config("sc2")["env_args"]
+    assert REGISTRY["sc2"](**arguments) == ("StarCraft2Env", arguments)
