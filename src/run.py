@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -226,7 +227,7 @@ class Experiment:
 
     # --- files ---
 
-    def _folder(self, kind: str) -> Any:
+    def _folder(self, kind: str) -> Path:
         return results_path(vars(self.args)) / kind / self.token
 
     def _save_models(self) -> None:

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any
 
-import torch as th
 import torch.nn.functional as F
 from torch import Tensor, nn
 

@@ -69,9 +69,7 @@ class EpisodeBatch:
             store = self.data.episode_data if info.get("episode_const") else self.data.transition_data
             store[key] = th.zeros(shape, dtype=info.get("dtype", th.float32), device=self.device)
 
-    def extend(
-        self, scheme: Mapping[str, Mapping[str, Any]], groups: Mapping[str, int] | None = None
-    ) -> None:
+    def extend(self, scheme: Mapping[str, Mapping[str, Any]], groups: Mapping[str, int] | None = None) -> None:
         """Adds zero-filled keys to the batch."""
         new = {key: dict(info) for key, info in scheme.items()}
         self.groups.update(groups or {})
@@ -99,6 +97,7 @@ class EpisodeBatch:
             ValueError: a value whose shape does not fit.
         """
         episodes, steps = _as_index(bs), _as_index(ts)
+        where: tuple[Any, ...]
         for key, value in data.items():
             if key in self.data.transition_data:
                 store, where = self.data.transition_data, (episodes, steps)
@@ -291,9 +290,7 @@ def _vshape(info: Mapping[str, Any]) -> tuple[int, ...]:
     return (int(vshape),) if isinstance(vshape, (int, np.integer)) else tuple(vshape)
 
 
-def _step_shape(
-    key: str, info: Mapping[str, Any], groups: Mapping[str, int], max_seq_length: int
-) -> tuple[int, ...]:
+def _step_shape(key: str, info: Mapping[str, Any], groups: Mapping[str, int], max_seq_length: int) -> tuple[int, ...]:
     """The shape of one episode of ``key``."""
     shape = _vshape(info)
     group = info.get("group")

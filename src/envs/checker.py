@@ -118,6 +118,12 @@ def _check_interface(env: Any) -> Iterator[str]:
     if not isinstance(info, dict):
         yield f"get_env_info() returns {type(info).__name__}, expected a dict"
         return
+    problems = [*_check_sizes(env, info)]
+    yield from problems or _check_indices(info)
+
+
+def _check_sizes(env: Any, info: dict[str, Any]) -> Iterator[str]:
+    """The sizes of get_env_info(), and that the single methods agree with them."""
     for key in SIZES:
         if key not in info:
             yield f"get_env_info() lacks '{key}'"
@@ -127,8 +133,6 @@ def _check_interface(env: Any) -> Iterator[str]:
         size = getattr(env, method)()
         if size != info.get(key, size):
             yield f"get_env_info()['{key}'] is {info[key]!r}, but {method}() returns {size!r}"
-    if all(key in info for key in SIZES):
-        yield from _check_indices(info)
 
 
 def _is_size(value: Any, may_be_tuple: bool) -> bool:

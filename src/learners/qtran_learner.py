@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from components.episode_buffer import EpisodeBatch
-from learners.q_learner import AgentValues, QLearner, Stats, Transitions
+from learners.q_learner import QLearner, Stats, Transitions
 from utils.errors import UserError
 
 
@@ -25,9 +25,7 @@ class QTranLearner(QLearner):
             next_joint, _ = self._joint(self.target_mixer, batch[:, 1:], values.next_hidden, values.next_actions)
             greedy_joint, _ = self._joint(self.mixer, now, hidden, values.greedy_actions[:, :-1])
             targets = self._targets(step, next_joint)
-        return self._qtran_loss(
-            joint, greedy_joint, v, values.taken, values.greedy[:, :-1], targets, step.mask
-        )
+        return self._qtran_loss(joint, greedy_joint, v, values.taken, values.greedy[:, :-1], targets, step.mask)
 
     def _joint(
         self, mixer: th.nn.Module | None, batch: EpisodeBatch, hidden: Tensor, actions: Tensor

@@ -168,7 +168,7 @@ class VastLearner(QLearner):
 
     @th.no_grad()
     def _assignment_advantages(self, batch: EpisodeBatch, epsilon: Tensor, subteams: Tensor) -> Tensor:
-        """A_hat [B, T - 1, N] of Eq. 6: observed returns (bootstrapped where a time limit cut) minus expected values."""
+        """A_hat [B, T - 1, N] of Eq. 6: returns (bootstrapped where a time limit cut) minus expected values."""
         values, step = self._agent_values(batch), Transitions.of(batch)
         ahead = (subteams[:, 1:],)
         next_states = batch["state"][:, 1:].float()

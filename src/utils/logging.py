@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 from collections import defaultdict
 from typing import Any
 
@@ -57,12 +56,5 @@ def _short(value: float) -> str:
 
 
 def get_logger() -> logging.Logger:
-    """The console logger of the project, one line a message with time and level."""
-    logger = logging.getLogger("pymarl-vast")
-    if not logger.handlers:
-        handler = logging.StreamHandler(sys.stderr)
-        handler.setFormatter(logging.Formatter("[%(levelname)s %(asctime)s] %(message)s", "%H:%M:%S"))
-        logger.addHandler(handler)
-        logger.setLevel(logging.INFO)
-        logger.propagate = False
-    return logger
+    """The project's console logger; the command line decides where its lines go."""
+    return logging.getLogger("pymarl-vast")

@@ -22,7 +22,8 @@ def unroll(mac: Any, batch: EpisodeBatch) -> tuple[Tensor, Tensor | None]:
     """
     if _knows_sequences(mac):
         return mac.forward_sequence(batch)
-    outputs, memories = [], []
+    outputs: list[Tensor] = []
+    memories: list[Any] = []
     mac.init_hidden(batch.batch_size)
     for t in range(batch.max_seq_length):
         outputs.append(mac.forward(batch, t=t))

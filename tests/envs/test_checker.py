@@ -106,6 +106,13 @@ class SharedState(Walk):
         return self.state
 
 
+class Stuck(Walk):
+    """Leaves the second agent nothing to do."""
+
+    def get_avail_agent_actions(self, agent_id):
+        return [0, 0, 0] if agent_id == 1 else super().get_avail_agent_actions(agent_id)
+
+
 class NoStates(Walk):
     get_state = None
 
@@ -163,7 +170,7 @@ BROKEN = {
     "get_avail_actions() holds values other than 0 and 1": broken(
         get_avail_agent_actions=lambda env, avail: [1, *avail[1:2], -1]
     ),
-    "agent 1 has no available action": broken(get_avail_actions=lambda env, avail: [avail[0], [0, 0, 0]]),
+    "agent 1 has no available action": Stuck,
     "get_avail_agent_actions(i) differs from get_avail_actions()[i]": broken(
         get_avail_agent_actions=lambda env, avail: [1, 0, 0] if env.steps else [0, 1, 0],
         get_avail_actions=lambda env, avail: [[1, 1, 0]] * 2,
@@ -214,6 +221,8 @@ def test_an_exception_is_reported_with_its_place():
     (problem,) = check_env(broken(step=raise_value_error))
     assert problem.startswith(f"ValueError at {__file__}:")
     assert problem.endswith("raise_value_error: the robot fell over")
+    (problem,) = check_env(broken(step=lambda env, result: np.linalg.inv(np.zeros((2, 2)))))
+    assert problem.startswith(f"LinAlgError at {__file__}:"), "not the place inside NumPy"
 
 
 def test_only_available_actions_are_played():
@@ -248,8 +257,11 @@ def test_an_environment_is_closed_only_if_the_checker_built_it():
 
 def test_environments_that_take_no_seed_are_told_apart():
     class Smac(Walk):  # seed() tells the seed, as SMAC's does
+        length = 3
+        rng = np.random.default_rng()
+
         def __init__(self):
-            self.rng = np.random.default_rng()
+            pass
 
         def seed(self):
             return 0

@@ -199,6 +199,12 @@ def test_take_turns_in_a_given_order(turns, moved):
     assert take_turns([10, 11, 12], [11, 12, 13], turns).tolist() == moved
 
 
+def test_a_shared_cell_is_free_only_after_the_last_one_left():
+    # agents 0 and 1 share cell 10, agent 2 wants to enter it
+    assert take_turns([10, 10, 11], [9, 10, 10], [0, 2]).tolist() == [True, False, False]
+    assert take_turns([10, 10, 11], [9, 8, 10], [0, 1, 2]).tolist() == [True, True, True]
+
+
 def test_agents_that_share_a_station_leave_it_one_by_one():
     env = situation(CROSS)
     env.positions = np.array([(1, 4), (1, 4), (0, 3), (0, 1)])  # a and b on the northern station
@@ -308,11 +314,14 @@ def test_completed_orders_are_counted_over_agents_and_steps():
 
 
 def test_rewards_of_all_agents_are_summed():
-    # a delivers, b runs into a, c idles at the wall, d completes
-    env = situation("#d# ba. 3#c .1. #W#", ["2", "1", "1", ""])
-    reward, _, _ = env.step([DROP_OFF, EAST, WEST, DROP_OFF])
-    assert reward == pytest.approx(1 - 0.5 + 1 - 0.04)
-    assert env.get_stats() == {"completed_orders": 1, "delivered_items": 1, "collisions": 1}
+    # a and c deliver, b runs into a, d completes
+    env = situation("#d# ba. 3#c .1. #W#", ["2", "1", "44", ""])
+    order = env.remaining
+    reward, _, _ = env.step([DROP_OFF, EAST, DROP_OFF, DROP_OFF])
+    assert reward == pytest.approx(2 - 0.5 + 1 - 0.04)
+    env.step([STAY, EAST, DROP_OFF, STAY])
+    assert env.get_stats() == {"completed_orders": 1, "delivered_items": 3, "collisions": 2}
+    assert order.tolist() == [counts("2"), counts("1"), counts("44"), counts("")], "given arrays stay as they are"
 
 
 @pytest.mark.parametrize(("always", "reward"), [(True, 2 - 0.04), (False, 2 - 0.03)])

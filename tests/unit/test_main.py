@@ -74,7 +74,12 @@ class Project:
             (root / "src").mkdir(exist_ok=True)
             copy(source, root / "src" / part)
         (root / "src" / "run.py").write_text(FAKE_RUN)
-        (root / "src" / "config" / "algs" / "toy.yaml").write_text(f"plan: fine\nnote: {root}/note\n")
+        config = root / "src" / "config"
+        shutil.rmtree(config / "algs")
+        (config / "algs").mkdir()
+        (config / "algs" / "toy.yaml").write_text("mixer: vdn")
+        with (config / "default.yaml").open("a") as default:
+            default.write(f"\nplan: fine\nnote: {root}/note\n")
 
     def start(self, *arguments: str, cwd: Path | None = None) -> subprocess.Popen[str]:
         command = [sys.executable, str(self.root / "src" / "main.py"), *arguments]
@@ -136,7 +141,7 @@ def assert_one_line(result: subprocess.CompletedProcess[str], *parts: str) -> No
 def test_a_mistake_is_one_line_and_leaves_nothing(
     project: Project, arguments: tuple[str, ...], parts: list[str]
 ) -> None:
-    if "src/main.py" in arguments[-1]:
+    if arguments and "src/main.py" in arguments[-1]:
         arguments = (*arguments[:-1], f"local_results_path={project.root}/src/main.py")
     assert_one_line(project.call(*arguments), *parts)
     assert not (project.root / "results").exists()

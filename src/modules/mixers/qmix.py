@@ -27,9 +27,7 @@ class QMixer(nn.Module):
         self.hyper_w_1 = self._hypernet(self.embed_dim * self.n_agents)
         self.hyper_w_final = self._hypernet(self.embed_dim)
         self.hyper_b_1 = nn.Linear(self.state_dim, self.embed_dim)
-        self.V = nn.Sequential(
-            nn.Linear(self.state_dim, self.embed_dim), nn.ReLU(), nn.Linear(self.embed_dim, 1)
-        )
+        self.V = nn.Sequential(nn.Linear(self.state_dim, self.embed_dim), nn.ReLU(), nn.Linear(self.embed_dim, 1))
 
     def _hypernet(self, out_dim: int) -> nn.Module:
         layers = getattr(self.args, "hypernet_layers", 1)  # checkpoints older than the key have one layer
@@ -50,4 +48,3 @@ class QMixer(nn.Module):
         w_final = self.hyper_w_final(states).abs()
         q_tot = (F.elu(hidden) * w_final).sum(-1, keepdim=True) + self.V(states)
         return q_tot.view(*lead, 1)
-
