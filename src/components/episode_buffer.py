@@ -89,7 +89,7 @@ class EpisodeBatch:
     ) -> None:
         """Writes values of some keys for episodes ``bs`` and steps ``ts``.
 
-        Values may have any shape with the right number of elements. ``mark_filled`` marks the steps as
+        Dimensions of size 1 may be missing from a value, or be too many. ``mark_filled`` marks the steps as
         holding data.
 
         Raises:
@@ -110,7 +110,7 @@ class EpisodeBatch:
             target = store[key]
             place = target[where]
             value = _as_tensor(value, target)
-            if value.numel() != place.numel():
+            if _long_dims(value) != _long_dims(place):
                 raise ValueError(f"'{key}': expected shape {tuple(place.shape)}, got {tuple(value.shape)}")
             value = value.reshape(place.shape)
             target[where] = value
@@ -150,7 +150,8 @@ class EpisodeBatch:
         transition = {key: tensor[episodes, steps] for key, tensor in self.data.transition_data.items()}
         constant = {key: tensor[episodes] for key, tensor in self.data.episode_data.items()}
         data = SimpleNamespace(transition_data=transition, episode_data=constant)
-        batch_size, length = transition["filled"].shape[:2]
+        # Not read off a tensor: a batch of selected keys may hold none that has a time dimension.
+        batch_size, length = th.empty(1).expand(self.batch_size, self.max_seq_length)[episodes, steps].shape
         return EpisodeBatch(self.scheme, self.groups, batch_size, length, data, self.preprocess, self.device)
 
     def max_t_filled(self) -> int:
@@ -302,12 +303,18 @@ def _step_shape(key: str, info: Mapping[str, Any], groups: Mapping[str, int], ma
 
 
 def _as_index(index: Index) -> Any:
-    """Slices stay slices, an int becomes one (dimensions are kept), a list or array an index tensor."""
+    """Slices stay slices, an int becomes one (dimensions are kept), a list or array an index tensor (or mask, of bools)."""
     if isinstance(index, slice):
         return index
     if isinstance(index, (int, np.integer)):
         return slice(index, index + 1 or None)
-    return th.as_tensor(index, dtype=th.long)
+    chosen = th.as_tensor(index)
+    return chosen if chosen.dtype == th.bool else chosen.long()
+
+
+def _long_dims(tensor: th.Tensor) -> list[int]:
+    """The dimensions that are not of size 1."""
+    return [size for size in tensor.shape if size != 1]
 
 
 def _as_tensor(value: Any, like: th.Tensor) -> th.Tensor:
@@ -316,5 +323,5 @@ def _as_tensor(value: Any, like: th.Tensor) -> th.Tensor:
         if isinstance(value, (list, tuple)) and value and isinstance(value[0], th.Tensor):
             value = th.stack([th.as_tensor(entry) for entry in value])
         else:
-            value = th.from_numpy(np.ascontiguousarray(value)) if not np.isscalar(value) else th.as_tensor(value)
+            value = th.from_numpy(np.array(value, order="C"))  # a copy: the environment's array may be read-only
     return value.to(dtype=like.dtype, device=like.device)

@@ -171,11 +171,9 @@ class QLearner:
             targets = self._targets(step, bootstrap)
         if not isinstance(mixed, tuple):
             return self._td_loss(mixed, targets, self._loss_mask(step.mask, now))
-        joint, v = mixed
         greedy = values.greedy[:, :-1]
-        with th.no_grad():
-            greedy_joint, _ = self._mix(self.mixer, greedy, states[:, :-1], now)
-        return self._qtran_loss(joint, greedy_joint, v, values.taken, greedy, targets, step.mask)
+        greedy_mixed = self._mix(self.mixer, greedy, states[:, :-1], now)
+        return self._qtran_loss(mixed, greedy_mixed, values.taken, greedy, targets, step.mask)
 
     def _bootstrap(self, mixed: Any, division: tuple[Tensor, ...]) -> Tensor:
         """The value from which targets bootstrap, of a (target) mixer's output."""
@@ -201,9 +199,8 @@ class QLearner:
 
     def _qtran_loss(
         self,
-        joint: Tensor,
-        greedy_joint: Tensor,
-        v: Tensor,
+        mixed: tuple[Tensor, Tensor],
+        greedy_mixed: tuple[Tensor, Tensor],
         taken: Tensor,
         greedy: Tensor,
         targets: Tensor,
@@ -214,12 +211,13 @@ class QLearner:
         The sum of sub-team values is the sum of agents' values, whatever the division.
 
         Args:
-            joint, greedy_joint, v: of the taken and the greedy joint actions, and of the state, [B, T - 1, 1].
+            mixed, greedy_mixed: (Q_joint, V) at the taken and at the greedy joint actions, each [B, T - 1, 1].
             taken, greedy: agents' values, [B, T - 1, N].
             targets, mask: [B, T - 1, 1].
         """
+        joint, v = mixed
         td = td_loss(joint, targets, mask)
-        opt = qtran_opt_loss(greedy.sum(-1, keepdim=True), greedy_joint, v, mask)
+        opt = qtran_opt_loss(greedy.sum(-1, keepdim=True), *greedy_mixed, mask)
         nopt = qtran_nopt_loss(taken.sum(-1, keepdim=True), joint, v, mask)
         loss = td + self.args.opt_loss * opt + self.args.nopt_min_loss * nopt
         stats = {

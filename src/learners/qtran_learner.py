@@ -20,12 +20,12 @@ class QTranLearner(QLearner):
             raise UserError("learner: qtran_learner needs a mac that keeps the agents' hidden_states as a tensor")
         now, step = batch[:, :-1], Transitions.of(batch)
         hidden = values.hidden[:, :-1]
-        joint, v = self._joint(self.mixer, now, hidden, now["actions"])
+        mixed = self._joint(self.mixer, now, hidden, now["actions"])
         with th.no_grad():
             next_joint, _ = self._joint(self.target_mixer, batch[:, 1:], values.next_hidden, values.next_actions)
-            greedy_joint, _ = self._joint(self.mixer, now, hidden, values.greedy_actions[:, :-1])
             targets = self._targets(step, next_joint)
-        return self._qtran_loss(joint, greedy_joint, v, values.taken, values.greedy[:, :-1], targets, step.mask)
+        greedy_mixed = self._joint(self.mixer, now, hidden, values.greedy_actions[:, :-1])
+        return self._qtran_loss(mixed, greedy_mixed, values.taken, values.greedy[:, :-1], targets, step.mask)
 
     def _joint(
         self, mixer: th.nn.Module | None, batch: EpisodeBatch, hidden: Tensor, actions: Tensor

@@ -28,9 +28,9 @@ def mlp(in_dim: int, hidden_dim: int, hidden_layers: int, out_dim: int = 1) -> n
 class QTran(nn.Module):
     """The VAST paper's QTRAN: Q_joint is a function of the state and the *values*, V of the state.
 
-    The values enter detached: agents learn from the losses of Eq. 3 alone, Q_joint from its TD error.
+    The values enter Q_joint detached: agents learn from the losses of Eq. 3 alone, Q_joint from its TD error.
     A V that saw the values could zero both of those losses for any values, so by default it does not;
-    ``qtran_v: values`` is the form of the released experiments, in which it does.
+    ``qtran_v: values`` is the form of the released experiments, in which it does, and passes gradients on to them.
 
     Args:
         args: n_agents, state_shape, mixing_embed_dim (units of both networks), qtran_v (state or values).
@@ -50,8 +50,8 @@ class QTran(nn.Module):
     def forward(self, agent_qs: Tensor, states: Tensor) -> tuple[Tensor, Tensor]:
         """(Q_joint [B, T, 1], V [B, T, 1]) of values [B, T, N] and states [B, T, S]."""
         check_shape("agent_qs", agent_qs, (*states.shape[:2], self.n_agents))
-        joint = th.cat([states, agent_qs.detach()], dim=-1)
-        return self.Q(joint), self.V(joint if self.v_sees_values else states)
+        v_inputs = th.cat([states, agent_qs], dim=-1) if self.v_sees_values else states
+        return self.Q(th.cat([states, agent_qs.detach()], dim=-1)), self.V(v_inputs)
 
 
 class QTranBase(nn.Module):
