@@ -38,7 +38,7 @@ from utils.errors import UserError
 from utils.registry import hint
 
 EXIT_FAILURE, EXIT_USER_ERROR, EXIT_INTERRUPTED, EXIT_TERMINATED = 1, 2, 130, 143
-MONGO_TIMEOUT_MS = 5000  # how long a MongoDB may take to answer at the start
+MONGO_TIMEOUT_MS = 3000  # how long a MongoDB may take to answer at the start
 
 
 class Terminated(KeyboardInterrupt):

@@ -213,13 +213,14 @@ class Experiment:
         if hasattr(self.learner, "observe"):
             self.learner.observe(batch, t_env, episode)
         per_update = args.episodes_per_update or batch.batch_size
+        due, waiting = divmod(waiting, per_update)
         if not self.buffer.can_sample(args.batch_size):
-            return 0
-        for _ in range(waiting // per_update):
+            return waiting  # the updates that were due are skipped, the count goes on
+        for _ in range(due):
             sample = self.buffer.sample(args.batch_size)
             sample = sample[:, : sample.max_t_filled()]  # unfilled steps at the end cost time and teach nothing
             self.learner.train(sample.to(args.device), t_env, episode)
-        return waiting % per_update
+        return waiting
 
     def _test(self) -> None:
         for _ in range(rollouts_per_test(self.args)):

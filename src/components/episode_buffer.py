@@ -303,7 +303,7 @@ def _step_shape(key: str, info: Mapping[str, Any], groups: Mapping[str, int], ma
 
 
 def _as_index(index: Index) -> Any:
-    """Slices stay slices, an int becomes one (dimensions are kept), a list or array an index tensor (or mask, of bools)."""
+    """Slices stay slices, ints become slices (which keep the dimension), lists and arrays index tensors or masks."""
     if isinstance(index, slice):
         return index
     if isinstance(index, (int, np.integer)):

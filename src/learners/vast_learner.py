@@ -59,7 +59,8 @@ class VastLearner(QLearner):
     def observe(self, batch: EpisodeBatch, t_env: int, episode_num: int) -> None:
         """Takes in training episodes right after their collection; the next `train` updates the assigner on them.
 
-        Keeps at most ``batch_size`` episodes, so that a long wait for the first update costs no memory.
+        Keeps the newest rollouts that together hold ``batch_size`` episodes, so that a long wait for the first update
+        costs no memory.
         """
         # Selectors that are not epsilon-greedy have no epsilon: their policy counts as greedy.
         epsilon = float(getattr(self.mac.action_selector, "epsilon", 0.0))
@@ -90,9 +91,11 @@ class VastLearner(QLearner):
             return
         episodes, epsilon = newest
         assignment = self.assigner(episodes)
+        # Before the values change: pi_i has to be the policy that acted.
+        advantages = self._assignment_advantages(episodes, epsilon, assignment)
         loss, stats = self._value_loss(*self._training_episodes(batch, episodes, assignment))
         grad_norm = self._step(loss)
-        newest_stats = self._learn_from_newest(episodes, epsilon, assignment)
+        newest_stats = self._learn_from_newest(episodes, assignment, advantages)
         self._update_targets_if_due(episode_num)
         self._log_if_due({"loss": loss, "grad_norm": grad_norm, **stats, **newest_stats}, t_env)
 
@@ -138,21 +141,20 @@ class VastLearner(QLearner):
 
     # --- the assigner ---
 
-    def _learn_from_newest(self, batch: EpisodeBatch, epsilon: Tensor, assignment: Assignment) -> Stats:
+    def _learn_from_newest(self, batch: EpisodeBatch, assignment: Assignment, advantages: Tensor | None) -> Stats:
         """Updates an assigner that learns; statistics of the newest episodes and their sub-teams."""
         mask = Transitions.of(batch).mask
         self.diversity.add(assignment.subteams[:, :-1], self.mixer.n_subteams, mask)
         stats: Stats = {}
         if self.diversity.latest is not None:
             stats["division_diversity"] = th.tensor(float(self.diversity.latest))
-        if assignment.log_probs is not None:
-            stats |= self._update_assigner(batch, epsilon, assignment, mask)
+        if advantages is not None:
+            stats |= self._update_assigner(batch, assignment, advantages, mask)
         return stats
 
-    def _update_assigner(self, batch: EpisodeBatch, epsilon: Tensor, assignment: Assignment, mask: Tensor) -> Stats:
+    def _update_assigner(self, batch: EpisodeBatch, assignment: Assignment, advantages: Tensor, mask: Tensor) -> Stats:
         """One step along the meta-gradient (Eq. 6)."""
         assert assignment.log_probs is not None and assignment.entropy is not None
-        advantages = self._assignment_advantages(batch, epsilon, assignment.subteams)
         counted = mask * self.assigner.alive(batch)[:, :-1]
         loss = metagrad_loss(assignment.log_probs[:, :-1], advantages, counted)
         self.assigner_optimiser.zero_grad()
@@ -167,10 +169,15 @@ class VastLearner(QLearner):
         }
 
     @th.no_grad()
-    def _assignment_advantages(self, batch: EpisodeBatch, epsilon: Tensor, subteams: Tensor) -> Tensor:
-        """A_hat [B, T - 1, N] of Eq. 6: returns (bootstrapped where a time limit cut) minus expected values."""
+    def _assignment_advantages(self, batch: EpisodeBatch, epsilon: Tensor, assignment: Assignment) -> Tensor | None:
+        """A_hat [B, T - 1, N] of Eq. 6: returns (bootstrapped where a time limit cut) minus expected values.
+
+        None for an assigner that does not learn.
+        """
+        if assignment.log_probs is None:
+            return None
         values, step = self._agent_values(batch), Transitions.of(batch)
-        ahead = (subteams[:, 1:],)
+        ahead = (assignment.subteams[:, 1:],)
         next_states = batch["state"][:, 1:].float()
         bootstrap = self._bootstrap(self._mix(self.target_mixer, values.next, next_states, ahead), ahead)
         returns = self._targets(step, bootstrap, td_lambda=1.0)

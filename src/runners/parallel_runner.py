@@ -32,8 +32,13 @@ class ParallelRunner(Runner):
         super().__init__(args, logger)
         if self.batch_size < 1:
             raise UserError(f"batch_size_run: expected at least 1, got {self.batch_size}")
-        self.workers = [Worker(i, _make_env(args, i), args.seed + i) for i in range(self.batch_size)]
-        self.env_info = self.workers[0].ask("get_env_info")
+        self.workers: list[Worker] = []
+        try:
+            self.workers += [Worker(i, _make_env(args, i), args.seed + i) for i in range(self.batch_size)]
+            self.env_info = self.workers[0].ask("get_env_info")
+        except BaseException:
+            self.close_env()
+            raise
         self.episode_limit = self.env_info["episode_limit"]
 
     def get_env_info(self) -> dict[str, Any]:
@@ -116,7 +121,7 @@ class Worker:
     def __init__(self, number: int, make_env: Callable[[], Any], seed: int) -> None:
         self.number = number
         self.connection, remote = Pipe()
-        self.process = Process(target=_work, args=(remote, make_env, seed), daemon=True)
+        self.process = Process(target=_work, args=(self.connection, remote, make_env, seed), daemon=True)
         self.process.start()
         remote.close()
 
@@ -173,8 +178,9 @@ def _make_env(args: SimpleNamespace, number: int) -> Callable[[], Any]:
     return partial(env_REGISTRY[args.env], **env_args)
 
 
-def _work(connection: Connection, make_env: Callable[[], Any], seed: int) -> None:
+def _work(parents_end: Connection, connection: Connection, make_env: Callable[[], Any], seed: int) -> None:
     """The worker process: carries out commands until told to close, or until the parent is gone."""
+    parents_end.close()  # else this copy of it would hide the parent's death
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle; it closes its workers
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     random.seed(seed)

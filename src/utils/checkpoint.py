@@ -35,6 +35,8 @@ def load_state(part: Any, folder: str, name: str) -> None:
 
 
 def _check_fits(part: Any, state: Any, path: str) -> None:
+    if not isinstance(state, dict) or (isinstance(part, th.optim.Optimizer) and "param_groups" not in state):
+        raise UserError(f"checkpoint_path: '{path}' does not hold the state of a {type(part).__name__}")
     if isinstance(part, th.nn.Module):
         own = {key: tuple(value.shape) for key, value in part.state_dict().items()}
         theirs = {key: tuple(getattr(value, "shape", ())) for key, value in state.items()}

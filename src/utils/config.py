@@ -29,7 +29,7 @@ CONFIG_DIR = Path(__file__).resolve().parent.parent / "config"
 LOGGER = logging.getLogger("config")
 
 # The files that are part of the project. Their keys are known: they are not announced as new, and a near-miss of one
-# of them in anybody else's file is taken for a typing error. A file that is missing here works, but announces its keys.
+# of them in a user's file is taken for a typing error. Users' files do not count, lest one spoils another's spelling.
 SHIPPED = {
     "algs": (
         *("iql", "vdn", "qmix", "qtran", "qtran_values", "vast_il", "vast_vdn", "vast_qmix", "vast_qtran"),
@@ -224,9 +224,9 @@ class _Kind:
             return None
         return value if self.example is None else _convert(value, self.example)
 
-    def reads_text(self, text: str) -> bool:
-        """Whether ``text`` from the command line is taken as it is."""
-        return isinstance(self.example, str) and not (self.nullable and _is_null(text))
+    def is_text(self) -> bool:
+        """Whether what the command line gives is taken as it is."""
+        return isinstance(self.example, str)
 
 
 def _is_null(value: Any) -> bool:
@@ -255,7 +255,7 @@ def _convert_list(value: Any, example: list[Any]) -> list[Any]:
     """A list whose elements have the type of the example's elements, if those have one type."""
     _require(value, isinstance(value, list), "a list such as [1, 2]")
     if len({type(element) for element in example}) != 1 or example[0] is None:
-        return list(value)
+        return value
     try:
         return [_convert(element, example[0]) for element in value]
     except ValueError as error:
@@ -335,18 +335,18 @@ class _Settings:
         kind = self.kinds.get(path)
         if kind is None:
             self.kinds[path] = _Kind(example=value, nullable=value is None)
-            return copy.deepcopy(value)
+            return value
         try:
             accepted = kind.accept(value)
         except ValueError as error:
             raise _wrong_type(path, str(error), value, source) from None
         if kind.example is None:
             kind.example = accepted
-        return copy.deepcopy(accepted)
+        return accepted
 
     def _read(self, path: str, text: str, source: str) -> Any:
         kind = self.kinds.get(path)
-        if kind and kind.reads_text(text):
+        if kind and kind.is_text():
             return text
         try:
             return _parse_text(text)
@@ -393,16 +393,14 @@ class _Layer:
     Args:
         source: how messages name it.
         values: what it sets.
-        shipped: whether it is part of the project.
     """
 
     source: str
     values: dict[str, Any]
-    shipped: bool = True
 
 
-def _file_layer(path: Path, shipped: bool = True) -> _Layer:
-    return _Layer(_source(path), read_yaml(path), shipped)
+def _file_layer(path: Path) -> _Layer:
+    return _Layer(_source(path), read_yaml(path))
 
 
 def _named_layer(config_dir: Path, folder: str, name: str | None) -> _Layer:
@@ -411,7 +409,7 @@ def _named_layer(config_dir: Path, folder: str, name: str | None) -> _Layer:
     if name not in names:
         problem = f"unknown name '{name}'{hint(name, names)}" if name else "missing"
         raise UserError(f"{FLAGS[folder]}: {problem}: choose one of {', '.join(names)}")
-    return _file_layer(config_dir / folder / f"{name}.yaml", shipped=name in SHIPPED[folder])
+    return _file_layer(config_dir / folder / f"{name}.yaml")
 
 
 def _source(path: Path) -> str:
@@ -422,8 +420,6 @@ def _source(path: Path) -> str:
 
 def _check_new_keys(layer: _Layer, config_dir: Path, logger: logging.Logger) -> None:
     """Announce the new top-level keys of a user's file; raises UserError if one looks like a known key misspelt."""
-    if layer.shipped:
-        return
     known = _known_keys(config_dir)
     for key in layer.values:
         if key in known:

@@ -93,7 +93,7 @@ class FlatHiddenAgent(nn.Module):
     """Memory leaves as (b * a, h), as that of PyMARL's own agent."""
 
     def __init__(self, input_shape, args):
-        super(FlatHiddenAgent, self).__init__()
+        super().__init__()
         self.args = args
         self.encoder = nn.Linear(input_shape, args.rnn_hidden_dim)
         self.memory = nn.GRUCell(args.rnn_hidden_dim, args.rnn_hidden_dim)
@@ -125,7 +125,7 @@ class WeightedSumMixer(nn.Module):
     """Non-negative weights and an offset, both from the state; its width is a key of the user's own YAML."""
 
     def __init__(self, args):
-        super(WeightedSumMixer, self).__init__()
+        super().__init__()
         self.args = args
         self.n_agents = args.n_agents
         self.state_dim = int(np.prod(args.state_shape))
@@ -217,12 +217,12 @@ class LambdaLearner:
 
     def save_models(self, path):
         self.mac.save_models(path)
-        th.save(self.optimiser.state_dict(), "{}/opt.th".format(path))
+        th.save(self.optimiser.state_dict(), f"{path}/opt.th")
 
     def load_models(self, path):
         self.mac.load_models(path)
         self.target_mac.load_models(path)
-        self.optimiser.load_state_dict(th.load("{}/opt.th".format(path), map_location=lambda storage, loc: storage))
+        self.optimiser.load_state_dict(th.load(f"{path}/opt.th", map_location=lambda storage, loc: storage))
 
 
 class SoftmaxSelector:

@@ -85,12 +85,15 @@ def randomise(module, seed=0, scale=0.5):
 
 
 class ToyEnv(MultiAgentEnv):
-    """Three agents, four actions, nothing random: what happens follows from the actions and the number of the episode.
+    """Three agents, four actions; what happens follows from the actions, the number of the episode and the seed.
+
+    The state holds the step, the sum of all actions so far, the seed, the number of the episode, and, from every reset
+    on, a number drawn with NumPy's global generator.
 
     Args:
-        lengths: of the episodes, in turn; ``episode_limit`` caps them. An episode that the limit ends is marked.
-        seed: is only shown in the state, as is a number that NumPy's global generator gives at every reset.
-        fail_at: the step that raises an exception.
+        lengths: of the episodes, in turn, starting with number ``seed``. ``episode_limit`` caps them; an episode that
+            the limit ends is marked.
+        fail_at: (seed, step): there ``step`` raises an exception.
     """
 
     def __init__(self, lengths=(4,), episode_limit=6, seed=0, fail_at=None):
@@ -100,7 +103,7 @@ class ToyEnv(MultiAgentEnv):
         self.episode = -1
 
     def seed(self, seed=None):
-        self.seed_given = seed
+        self.seed_given = seed or 0
 
     def reset(self):
         self.episode += 1
@@ -111,12 +114,12 @@ class ToyEnv(MultiAgentEnv):
     def step(self, actions):
         actions = np.asarray(actions)
         assert all(self.get_avail_actions()[agent, action] for agent, action in enumerate(actions))
-        if self.t == self.fail_at:
+        if (self.seed_given, self.t) == self.fail_at:
             raise RuntimeError("the toy broke")
         self.t, self.last = self.t + 1, actions
         reward = float(self.t + (actions * [1, 2, 3]).sum())
         self.total += int(actions.sum())
-        ended = self.t >= self.lengths[self.episode % len(self.lengths)]
+        ended = self.t >= self.lengths[(self.episode + self.seed_given) % len(self.lengths)]
         limit = self.t >= self.episode_limit and not ended
         info = {"total": self.total}
         if limit:
@@ -124,7 +127,7 @@ class ToyEnv(MultiAgentEnv):
         return reward, ended or limit, info
 
     def get_state(self):
-        return np.array([self.t, self.total, self.seed_given or 0, self.episode, self.drawn], dtype=np.float32)
+        return np.array([self.t, self.total, self.seed_given, self.episode, self.drawn], dtype=np.float32)
 
     def get_state_size(self):
         return 5
@@ -147,3 +150,12 @@ class ToyEnv(MultiAgentEnv):
 
     def get_total_actions(self):
         return self.n_actions
+
+
+def toy_config(alg="vdn", env_args=None, **overrides):
+    """The resolved configuration of a small, quiet run in ``ToyEnv``, to be registered as ``toy``."""
+    config = load_config(alg, "warehouse", ["seed=0"])
+    quick = {"use_cuda": False, "batch_size": 2, "buffer_size": 20, "test_nepisode": 1, "t_max": 20}
+    env_args = {"seed": 0, **(env_args or {})}
+    small = {key: value for key, value in SMALL.items() if key in config}
+    return {**config, **small, **quick, "env": "toy", "env_args": env_args, **overrides}

@@ -19,6 +19,7 @@ DEFAULT = """
 env: null
 env_args: {}
 name: "run"
+agent: "rnn"
 seed: null
 mixer: null
 t_max: 1000
@@ -388,7 +389,10 @@ def test_two_configurations_share_nothing(folder: Path) -> None:
     assert load(folder)["layers"] == [64, 64] and load(folder)["env_args"]["n_agents"] == 4
 
 
-def test_results_lie_in_the_project_unless_the_path_is_absolute(tmp_path: Path) -> None:
+def test_results_lie_in_the_project_unless_the_path_is_absolute(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     assert results_path({"local_results_path": "results"}) == CONFIG_DIR.parent.parent / "results"
     assert results_path({"local_results_path": str(tmp_path)}) == tmp_path
 

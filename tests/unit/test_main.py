@@ -81,9 +81,11 @@ class Project:
         with (config / "default.yaml").open("a") as default:
             default.write(f"\nplan: fine\nnote: {root}/note\n")
 
+        self.env = dict(os.environ)
+
     def start(self, *arguments: str, cwd: Path | None = None) -> subprocess.Popen[str]:
         command = [sys.executable, str(self.root / "src" / "main.py"), *arguments]
-        return subprocess.Popen(command, cwd=cwd or self.root, stdout=-1, stderr=-1, text=True)
+        return subprocess.Popen(command, cwd=cwd or self.root, env=self.env, stdout=-1, stderr=-1, text=True)
 
     def call(self, *arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
         process = self.start(*arguments, cwd=cwd)
@@ -172,6 +174,30 @@ def test_the_recorded_sources_are_ours_and_small(project: Project) -> None:
     sources = list((project.root / "results/sacred/_sources").iterdir())
     assert any(path.name.startswith("main_") for path in sources)
     assert sum(path.stat().st_size for path in sources) < 200_000
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
+def test_the_commit_is_recorded_where_there_is_one(project: Project) -> None:
+    project.env |= {f"GIT_{who}_{what}": "x" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+
+    def git(*arguments: str) -> str:
+        command = ["git", *arguments]
+        return subprocess.run(
+            command, cwd=project.root, env=project.env, check=True, capture_output=True
+        ).stdout.decode()
+
+    git("init", "--quiet")
+    assert project.call(*ARGUMENTS, "with", "local_results_path=before").returncode == 0
+    assert project.record(results="before")["experiment"]["repositories"] == []
+    git("commit", "--quiet", "--allow-empty", "-m", "x")
+    assert project.call(*ARGUMENTS).returncode == 0
+    assert project.record()["experiment"]["repositories"][0]["commit"] == git("rev-parse", "HEAD").strip()
+
+
+def test_git_is_not_needed(project: Project) -> None:
+    project.env["PATH"] = ""
+    assert project.call(*ARGUMENTS).returncode == 0
+    assert project.record()["status"] == "COMPLETED"
 
 
 def test_a_seed_repeats_the_configuration(project: Project) -> None:

@@ -31,6 +31,7 @@ DOCKER = """#!/usr/bin/env bash
 [[ $1 == build ]] && cat >/dev/null
 [[ "$1 $2" == "image inspect" && ! -e "$STATE/image" ]] && exit 1
 printf '%s\\n' "docker $*" >>"$STATE/log"
+printf '%s\\n' "${@: -1}" >"$STATE/last"
 [[ $1 == run ]] && exit 5
 exit 0
 """
@@ -175,9 +176,10 @@ def test_a_number_runs_the_command_in_docker_on_that_gpu(checkout: Checkout) -> 
     assert lines[1].endswith(f"--workdir /pymarl {image} python3 src/main.py with name=a b")
     for part in ("--gpus device=3", f"--user {os.getuid()}:{os.getgid()}", f"--volume {checkout.root}:/pymarl"):
         assert part in lines[1]
+    assert (checkout.state / "last").read_text() == "name=a b\n"
     assert not (checkout.root / ".venv").exists()
 
-    (checkout.state / "image").touch()
+    (checkout.state / "image").touch()  # the image is there, but the requirements change, and so does its name
     checkout.write("requirements.txt", "torch==2\n")
     checkout.run("3", "true")
     assert checkout.log()[2].startswith("docker image inspect") and image not in checkout.log()[2]

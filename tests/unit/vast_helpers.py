@@ -25,14 +25,15 @@ def vast_args(alg="vast_qmix", n_agents=5, **overrides):
 
 
 def make_learner(args, weights=0):
-    """The learner of ``args``; agents, mixer and both target networks have random weights, all different."""
+    """The learner of ``args``; agents, mixer, target networks and assigner have random weights, all different."""
     scheme, groups, _ = make_scheme(args)
     full = empty_batch(args).scheme
     learner = learner_REGISTRY[args.learner](mac_REGISTRY[args.mac](full, groups, args), full, make_logger(), args)
-    parts = (learner.mac.agent, learner.target_mac.agent, learner.mixer, learner.target_mixer)
+    assigner = getattr(learner, "assigner", None)
+    parts = (learner.mac.agent, learner.target_mac.agent, learner.mixer, learner.target_mixer, assigner)
     for number, part in enumerate(parts):
         if part is not None:
-            randomise(part, seed=4 * weights + number)
+            randomise(part, seed=10 * weights + number)
     return learner
 
 

@@ -1,0 +1,262 @@
+"""Targets, masks and losses against hand-computed numbers and slow references."""
+
+import math
+
+import numpy as np
+import pytest
+import torch as th
+
+from utils.rl_utils import (
+    build_td_lambda_targets,
+    epsilon_greedy_probs,
+    mask_unavailable,
+    masked_mean,
+    qtran_nopt_loss,
+    qtran_opt_loss,
+    td_lambda_targets,
+    td_loss,
+    transition_mask,
+)
+
+GAMMA = 0.9
+STEPS = 8  # of the batches below, 7 transitions at most
+
+
+class Episode:
+    """One episode as a list of transitions, and how it lies in a batch of ``STEPS`` steps."""
+
+    def __init__(self, length, terminated, seed):
+        rng = np.random.default_rng(seed)
+        self.length, self.terminated = length, terminated
+        self.rewards = rng.normal(size=length).tolist()
+        self.values = rng.normal(size=(length + 1, 2)).tolist()  # of the states 0..length, two values each
+
+    def targets(self, td_lambda):
+        """Of every transition, by the recursion over the episode's own transitions."""
+        return [self._return(t, td_lambda) for t in range(self.length)]
+
+    def _return(self, t, td_lambda):
+        last = t == self.length - 1
+        if last and self.terminated:
+            return [self.rewards[t]] * 2
+        if last:
+            ahead = self.values[t + 1]
+        else:
+            further = self._return(t + 1, td_lambda)
+            ahead = [(1 - td_lambda) * v + td_lambda * g for v, g in zip(self.values[t + 1], further, strict=True)]
+        return [self.rewards[t] + GAMMA * a for a in ahead]
+
+    def write(self, row, rewards, terminated, filled, values):
+        rewards[row, : self.length, 0] = th.tensor(self.rewards)
+        terminated[row, self.length - 1, 0] = self.terminated
+        filled[row, : self.length + 1] = 1
+        values[row, : self.length + 1] = th.tensor(self.values)
+
+
+EPISODES = {
+    "terminated": Episode(4, True, seed=0),
+    "terminated in the last transition": Episode(STEPS - 1, True, seed=1),
+    "cut in the middle of the batch": Episode(3, False, seed=2),
+    "cut in the last transition": Episode(STEPS - 1, False, seed=3),
+    "one step, terminated": Episode(1, True, seed=4),
+    "one step, cut": Episode(1, False, seed=5),
+}
+
+
+@pytest.fixture
+def batch():
+    """(rewards, terminated, filled, values) of all episodes; what lies behind an episode is rubbish but unfilled."""
+    generator = th.Generator().manual_seed(7)
+    rows = len(EPISODES)
+    rewards = th.randn(rows, STEPS, 1, generator=generator)
+    values = th.randn(rows, STEPS, 2, generator=generator)
+    terminated = th.zeros(rows, STEPS, 1, dtype=th.uint8)
+    filled = th.zeros(rows, STEPS, 1, dtype=th.long)
+    for row, episode in enumerate(EPISODES.values()):
+        episode.write(row, rewards, terminated, filled, values)
+    return rewards, terminated, filled, values
+
+
+# --- which steps are transitions ---
+
+
+def test_the_mask_counts_the_transitions_of_each_episode(batch):
+    _, terminated, filled, _ = batch
+    mask = transition_mask(filled, terminated)
+    assert mask.shape == (len(EPISODES), STEPS - 1, 1) and mask.dtype == th.float32
+    for row, episode in enumerate(EPISODES.values()):
+        expected = [1] * episode.length + [0] * (STEPS - 1 - episode.length)
+        assert mask[row, :, 0].tolist() == expected
+
+
+def test_the_mask_ignores_what_follows_a_termination():
+    """PyMARL's convention: steps behind a termination may be filled, and do not count."""
+    filled = th.ones(1, 5, 1)
+    terminated = th.tensor([0.0, 1, 0, 1, 0]).view(1, 5, 1)
+    assert transition_mask(filled, terminated).flatten().tolist() == [1, 1, 0, 0]
+
+
+def test_the_mask_counts_a_termination_without_a_stored_final_state():
+    filled = th.tensor([1.0, 1, 0, 0]).view(1, 4, 1)
+    terminated = th.tensor([0.0, 1, 0, 0]).view(1, 4, 1)
+    assert transition_mask(filled, terminated).flatten().tolist() == [1, 1, 0]
+
+
+# --- TD(lambda) ---
+
+
+@pytest.mark.parametrize("td_lambda", [0.0, 0.5, 0.8, 1.0])
+def test_td_lambda_against_the_recursion_over_each_episode(batch, td_lambda):
+    rewards, terminated, filled, values = batch
+    mask = transition_mask(filled, terminated)
+    targets = td_lambda_targets(rewards[:, :-1], terminated[:, :-1].float(), mask, values[:, 1:], GAMMA, td_lambda)
+    assert targets.shape == values[:, 1:].shape
+    for row, (name, episode) in enumerate(EPISODES.items()):
+        expected = th.tensor(episode.targets(td_lambda))
+        th.testing.assert_close(targets[row, : episode.length], expected, msg=lambda m, n=name: f"{n}: {m}")
+
+
+@pytest.mark.parametrize("td_lambda", [0.0, 0.5, 1.0])
+def test_td_lambda_does_not_look_behind_an_episode(batch, td_lambda):
+    rewards, terminated, filled, values = batch
+    mask = transition_mask(filled, terminated)
+
+    def targets():
+        return td_lambda_targets(rewards[:, :-1], terminated[:, :-1].float(), mask, values[:, 1:], GAMMA, td_lambda)
+
+    before = targets()
+    behind = filled == 0
+    rewards += 100 * behind
+    values += 100 * behind
+    th.testing.assert_close(targets() * mask, before * mask)
+
+
+def test_td_lambda_in_numbers():
+    """Rewards 1, 2, 3; values of the next states 10, 20, 30; gamma 1/2, lambda 1/2."""
+    rewards = th.tensor([1.0, 2.0, 3.0]).view(1, 3, 1)
+    values = th.tensor([10.0, 20.0, 30.0]).view(1, 3, 1)
+    mask = th.ones(1, 3, 1)
+    terminated = th.tensor([0.0, 0.0, 1.0]).view(1, 3, 1)
+    # 3;  2 + (20 + 3) / 4 = 7.75;  1 + (10 + 7.75) / 4 = 5.4375
+    assert td_lambda_targets(rewards, terminated, mask, values, 0.5, 0.5).flatten().tolist() == [5.4375, 7.75, 3.0]
+    # cut: 3 + 30 / 2 = 18;  2 + (20 + 18) / 4 = 11.5;  1 + (10 + 11.5) / 4 = 6.375
+    cut = th.zeros(1, 3, 1)
+    assert td_lambda_targets(rewards, cut, mask, values, 0.5, 0.5).flatten().tolist() == [6.375, 11.5, 18.0]
+
+
+def test_lambda_one_of_a_terminated_episode_is_its_discounted_return():
+    rewards = th.tensor([1.0, 2.0, 4.0]).view(1, 3, 1)
+    terminated = th.tensor([0.0, 0.0, 1.0]).view(1, 3, 1)
+    targets = td_lambda_targets(rewards, terminated, th.ones(1, 3, 1), th.full((1, 3, 1), 77.0), 0.5, 1.0)
+    assert targets.flatten().tolist() == [3.0, 4.0, 4.0]
+
+
+@pytest.mark.parametrize("td_lambda", [0.0, 0.5, 1.0])
+def test_pymarls_name_takes_the_values_of_all_steps(batch, td_lambda):
+    rewards, terminated, filled, values = batch
+    mask = transition_mask(filled, terminated)
+    targets = build_td_lambda_targets(rewards[:, :-1], terminated[:, :-1].float(), mask, values, 5, GAMMA, td_lambda)
+    for row, episode in enumerate(EPISODES.values()):
+        th.testing.assert_close(targets[row, : episode.length], th.tensor(episode.targets(td_lambda)))
+
+
+def test_td_lambda_leaves_its_inputs_alone(batch):
+    rewards, terminated, filled, values = batch
+    inputs = rewards[:, :-1], terminated[:, :-1].float(), transition_mask(filled, terminated), values[:, 1:]
+    before = [tensor.clone() for tensor in inputs]
+    td_lambda_targets(*inputs, GAMMA, 0.5)
+    assert all(th.equal(tensor, copy) for tensor, copy in zip(inputs, before, strict=True))
+
+
+# --- means and the TD loss ---
+
+
+def test_masked_mean_broadcasts_the_mask_over_the_last_dimension():
+    values = th.tensor([[[1.0, 3.0], [5.0, 7.0], [100.0, 100.0]]])
+    mask = th.tensor([1.0, 1.0, 0.0]).view(1, 3, 1)
+    assert masked_mean(values, mask).item() == 4.0
+
+
+def test_masked_mean_of_nothing_is_zero():
+    assert masked_mean(th.ones(1, 2, 1), th.zeros(1, 2, 1)).item() == 0.0
+
+
+def test_td_loss_in_numbers():
+    values = th.tensor([1.0, 2.0, 9.0]).view(1, 3, 1).requires_grad_()
+    targets = th.tensor([4.0, 0.0, 0.0]).view(1, 3, 1).requires_grad_()
+    mask = th.tensor([1.0, 1.0, 0.0]).view(1, 3, 1)
+    loss = td_loss(values, targets, mask)
+    assert loss.item() == (9 + 4) / 2
+    loss.backward()
+    assert values.grad.flatten().tolist() == [-3.0, 2.0, 0.0]  # 2 * error / 2
+    assert targets.grad is None
+
+
+# --- QTRAN's constraints ---
+
+MASK = th.tensor([1.0, 1.0, 1.0, 0.0]).view(1, 4, 1)
+
+
+def leaf(*numbers):
+    return th.tensor([float(number) for number in numbers]).view(1, -1, 1).requires_grad_()
+
+
+def test_opt_loss_squares_the_whole_bracket():
+    total, joint, v = leaf(1, 2, 3, 50), leaf(4, 0, 3, 0), leaf(1, 1, -2, 0)
+    loss = qtran_opt_loss(total, joint, v, MASK)
+    # brackets 1 - 4 + 1 = -2, 2 - 0 + 1 = 3, 3 - 3 - 2 = -2; the fourth step does not count
+    assert loss.item() == pytest.approx((4 + 9 + 4) / 3)
+    loss.backward()
+    expected = th.tensor([-2, 3, -2, 0]) * 2 / 3
+    th.testing.assert_close(total.grad.flatten(), expected)
+    th.testing.assert_close(v.grad.flatten(), expected)
+    assert joint.grad is None
+
+
+def test_nopt_loss_counts_only_negative_brackets():
+    total, joint, v = leaf(1, 2, 3, -50), leaf(4, 0, 3, 0), leaf(1, 1, -2, 0)
+    loss = qtran_nopt_loss(total, joint, v, MASK)
+    # brackets -2, 3 and -2; the positive one costs nothing
+    assert loss.item() == pytest.approx((4 + 0 + 4) / 3)
+    loss.backward()
+    expected = th.tensor([-2, 0, -2, 0]) * 2 / 3
+    th.testing.assert_close(total.grad.flatten(), expected)
+    th.testing.assert_close(v.grad.flatten(), expected)
+    assert joint.grad is None
+
+
+def test_both_losses_vanish_where_the_sum_explains_the_joint_value():
+    total, joint, v = leaf(1, 2, 3, 4), leaf(2, 5, 3, 4), leaf(1, 3, 0, 0)
+    assert qtran_opt_loss(total, joint, v, MASK).item() == 0
+    assert qtran_nopt_loss(total, joint, v, MASK).item() == 0
+
+
+# --- policies ---
+
+
+def test_masked_actions_are_never_the_best():
+    q = th.tensor([[5.0, -1e6, -2e6]])
+    avail = th.tensor([[0, 1, 1]])
+    assert mask_unavailable(q, avail).argmax(-1).item() == 1
+    assert mask_unavailable(q, avail)[0, 1:].tolist() == [-1e6, -2e6]
+    assert q.tolist() == [[5.0, -1e6, -2e6]]
+
+
+def test_a_row_without_available_actions_stays_finite():
+    assert mask_unavailable(th.ones(1, 3), th.zeros(1, 3)).isfinite().all()
+
+
+def test_epsilon_greedy_probabilities_in_numbers():
+    q = th.tensor([[1.0, 9.0, 3.0, 2.0]])
+    avail = th.tensor([[1, 0, 1, 1]])
+    th.testing.assert_close(epsilon_greedy_probs(q, avail, 0.3), th.tensor([[0.1, 0.0, 0.8, 0.1]]))
+    th.testing.assert_close(epsilon_greedy_probs(q, avail, 0.0), th.tensor([[0.0, 0.0, 1.0, 0.0]]))
+    th.testing.assert_close(epsilon_greedy_probs(q, avail, 1.0), th.tensor([[1 / 3, 0.0, 1 / 3, 1 / 3]]))
+
+
+def test_epsilon_greedy_probabilities_with_an_epsilon_for_each_episode():
+    q, avail = th.randn(2, 3, 5, 4), th.ones(2, 3, 5, 4)
+    probabilities = epsilon_greedy_probs(q, avail, th.tensor([0.0, 0.4]).view(2, 1, 1, 1))
+    assert probabilities[0].max(-1).values.eq(1).all()
+    assert math.isclose(probabilities[1].max().item(), 0.7, rel_tol=1e-6)
+    th.testing.assert_close(probabilities.sum(-1), th.ones(2, 3, 5))
