@@ -89,7 +89,7 @@ def check_ranges(args: SimpleNamespace) -> None:
     at_least_1 = ("t_max", "batch_size_run", "batch_size", "buffer_size", "test_nepisode", "test_interval")
     for key in (*at_least_1, "episodes_per_update", "n_threads"):
         value = getattr(args, key)
-        if value is not None and not (isinstance(value, int) and value >= 1):
+        if value is not None and not (type(value) is int and value >= 1):  # True is no count
             raise UserError(f"{key}: expected an integer of at least 1, got {value!r}")
     for key in ("gamma", "td_lambda", "epsilon_start", "epsilon_finish"):
         if not 0 <= getattr(args, key) <= 1:

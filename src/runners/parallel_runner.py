@@ -21,6 +21,8 @@ from runners.base import Runner, observe, outcome
 from utils.errors import UserError
 from utils.logging import Logger
 
+CLOSE_TIMEOUT = 5  # seconds that a worker gets to close its environment before it is killed
+
 
 class ParallelRunner(Runner):
     """Steps ``batch_size_run`` environments in worker processes; a rollout is one episode of each.
@@ -135,7 +137,7 @@ class Worker:
         try:
             self.connection.send((command, arguments))
         except OSError:
-            self._report_death()
+            pass  # it has ended; `receive` tells why
 
     def receive(self) -> Any:
         """The answer to the oldest command without one.
@@ -162,9 +164,11 @@ class Worker:
         """Closes the environment and ends the process; safe to call twice and on a dead worker."""
         try:
             self.connection.send(("close", ()))
-        except OSError:
-            pass  # it is gone already
-        self.process.join(timeout=5)
+            while self.connection.poll(CLOSE_TIMEOUT):
+                self.connection.recv()  # an answer that nobody read would keep a worker from hearing the command
+        except (EOFError, OSError):
+            pass  # it is gone
+        self.process.join(CLOSE_TIMEOUT)
         if self.process.is_alive():
             self.process.kill()
             self.process.join()

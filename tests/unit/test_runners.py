@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from helpers import ToyEnv, toy_config
 from envs import REGISTRY as ENVS
 from run import build
 from runners.base import EpisodeStatistics
+from runners.parallel_runner import Worker
 from utils.config import load_config
 from utils.errors import UserError
 
@@ -289,7 +291,7 @@ def test_an_environment_may_take_no_seed(monkeypatch):
 
 
 def test_the_episode_runner_has_one_environment(make):
-    with pytest.raises(UserError, match="batch_size_run: runner episode runs 1 environment, got 2"):
+    with pytest.raises(UserError, match="batch_size_run: runner=episode runs 1 environment, got 2"):
         make("episode", 2)
 
 
@@ -316,6 +318,15 @@ def test_an_exception_of_an_environment_is_told_with_its_worker(make):
     runner = make("parallel", 3, env_args={"fail_at": (2, 1), "seed": 0}).runner
     with pytest.raises(RuntimeError, match=r"(?s)environment worker 2 failed:.*RuntimeError: the toy broke"):
         runner.run()
+
+
+def test_what_a_worker_said_before_it_ended_is_heard():
+    """Also when it has ended before it is asked anything."""
+    worker = Worker(3, partial(Seedless, "no lengths", "too many"), seed=0)
+    worker.process.join()
+    with pytest.raises(RuntimeError, match="(?s)environment worker 3 failed:.*TypeError"):
+        worker.ask("get_env_info")
+    worker.close()
 
 
 def test_a_users_mistake_in_a_worker_stays_one():
@@ -345,6 +356,22 @@ def test_closing_twice_and_after_a_death_is_fine(make):
     experiment.close()
     experiment.close()
     assert [process.exitcode for process in processes] == [-9, 0]
+
+
+class Large(ToyEnv):
+    """Its state fills more than a pipe holds."""
+
+    def get_state(self):
+        return np.zeros(10**6, dtype=np.float32)
+
+
+def test_closing_does_not_wait_for_answers_that_nobody_read():
+    worker = Worker(0, Large, seed=0)
+    worker.send("reset")
+    start = time.monotonic()
+    worker.close()
+    assert time.monotonic() - start < 4
+    assert worker.process.exitcode == 0
 
 
 def test_workers_end_when_their_parent_is_killed():

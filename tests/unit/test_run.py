@@ -1,0 +1,408 @@
+"""Building a run and its loop: updates, tests, checkpoints, seeds, mistakes."""
+
+import multiprocessing
+import random
+from types import SimpleNamespace
+
+import numpy as np
+import psutil
+import pytest
+import torch as th
+from helpers import ToyEnv, toy_config
+
+from envs import REGISTRY as ENVS
+from learners import REGISTRY as LEARNERS
+from run import Experiment, Progress, build
+from utils.config import load_config
+from utils.errors import UserError
+
+TINY_WAREHOUSE = ["env_args.n_agents=4", "env_args.episode_limit=5", "batch_size=2", "buffer_size=10", "seed=3"]
+
+
+@pytest.fixture(autouse=True)
+def _toy(monkeypatch):
+    monkeypatch.setitem(ENVS, "toy", ToyEnv)
+
+
+class Recorder:
+    """A learner in PyMARL's form that only keeps a record; ``calls`` are those of the newest one."""
+
+    calls: list = []
+
+    def __init__(self, mac, scheme, logger, args):
+        type(self).calls = []
+        self.mac = mac
+
+    def train(self, batch, t_env, episode_num):
+        self.calls.append(SimpleNamespace(batch=batch, t_env=t_env, episode=episode_num))
+
+    def cuda(self):
+        pass
+
+    def save_models(self, path):
+        pass
+
+    def load_models(self, path):
+        pass
+
+
+class Observer(Recorder):
+    """One that also wants the newest episodes."""
+
+    observed: list = []
+
+    def __init__(self, mac, scheme, logger, args):
+        super().__init__(mac, scheme, logger, args)
+        type(self).observed = []
+
+    def observe(self, batch, t_env, episode_num):
+        self.observed.append(SimpleNamespace(batch=batch, t_env=t_env, episode=episode_num, updates=len(self.calls)))
+
+
+@pytest.fixture
+def make(monkeypatch, tmp_path):
+    """Builds experiments in ToyEnv, whose episodes take 4 steps, and closes them in the end."""
+    monkeypatch.setitem(LEARNERS, "recorder", Recorder)
+    monkeypatch.setitem(LEARNERS, "observer", Observer)
+    built = []
+
+    def _make(alg="vdn", env_args=None, **overrides):
+        config = toy_config(alg, {"lengths": (4,), **(env_args or {})}, local_results_path=str(tmp_path), **overrides)
+        built.append(build(config))
+        return built[-1]
+
+    yield _make
+    for experiment in built:
+        experiment.close()
+    assert multiprocessing.active_children() == []
+
+
+def parallel(size):
+    return {"runner": "parallel", "batch_size_run": size} if size > 1 else {}
+
+
+# --- how often the learner updates ---
+
+
+@pytest.mark.parametrize("learner", ["recorder", "observer"])
+@pytest.mark.parametrize("per_update", [None, 1, 3, 10])
+@pytest.mark.parametrize("size", [1, 2, 8])
+def test_updates_are_due_by_episodes(make, size, per_update, learner):
+    """48 episodes of 4 steps; updates are skipped, not postponed, until the buffer holds a batch of 5."""
+    experiment = make(
+        **parallel(size), episodes_per_update=per_update, learner=learner, t_max=191, batch_size=5, test_interval=10**6
+    )
+    experiment.run()
+    due = per_update or size
+    expected = []  # the number of episodes at each update
+    for rollout in range(1, 48 // size + 1):
+        for episode in range((rollout - 1) * size + 1, rollout * size + 1):
+            if episode % due == 0 and rollout * size >= 5:
+                expected.append(rollout * size)
+    calls = LEARNERS[learner].calls
+    assert [call.episode for call in calls] == expected
+    assert [call.t_env for call in calls] == [4 * episode for episode in expected]
+
+
+def test_an_update_gets_a_sample_cut_to_its_longest_episode(make):
+    make(learner="recorder", env_args={"lengths": (2, 3)}, batch_size=3).run()
+    assert Recorder.calls
+    for call in Recorder.calls:
+        assert call.batch.batch_size == 3
+        assert call.batch.max_seq_length == call.batch["filled"].sum(1).max() == 4  # two of three episodes differ
+
+
+def test_new_episodes_are_shown_once_before_the_update(make):
+    make(learner="observer", batch_size=3, t_max=20).run()
+    assert [seen.episode for seen in Observer.observed] == [1, 2, 3, 4, 5, 6]
+    assert [seen.t_env for seen in Observer.observed] == [4, 8, 12, 16, 20, 24]
+    assert [seen.updates for seen in Observer.observed] == [0, 0, 0, 1, 2, 3]
+
+
+def test_a_learner_is_shown_every_parallel_episode(make):
+    make(learner="observer", **parallel(2), t_max=15).run()
+    assert [seen.batch.batch_size for seen in Observer.observed] == [2, 2]
+
+
+def test_training_ends_behind_t_max(make):
+    experiment = make(learner="recorder", t_max=20)
+    experiment.run()
+    assert experiment.runner.t_env == 24  # as in PyMARL: the loop goes on while t_env <= t_max
+
+
+# --- tests ---
+
+
+@pytest.mark.parametrize(("size", "tests"), [(1, [4, 16, 28, 40]), (2, [8, 24, 40])])
+def test_tests_come_at_their_intervals_after_the_first_rollout(make, size, tests):
+    experiment = make(learner="recorder", **parallel(size), t_max=39, test_interval=10, test_nepisode=2)
+    experiment.run()
+    assert [t for t, _ in experiment.logger.stats["test_return_mean"]] == tests
+
+
+@pytest.mark.parametrize(("size", "episodes"), [(1, 5), (2, 6)])
+@pytest.mark.parametrize("evaluate", [True, False])
+def test_all_test_episodes_are_counted(make, monkeypatch, size, episodes, evaluate):
+    """PyMARL dropped all but one when evaluating."""
+    experiment = make(learner="recorder", **parallel(size), t_max=1, test_nepisode=5, evaluate=evaluate)
+    batches = []
+    run = experiment.runner.run
+
+    def run_and_keep(test_mode):
+        batches.append((test_mode, run(test_mode=test_mode)))
+        return batches[-1][1]
+
+    monkeypatch.setattr(experiment.runner, "run", run_and_keep)
+    experiment.run()
+    returns = [value for test, batch in batches if test for value in batch["reward"].sum((1, 2)).tolist()]
+    assert len(returns) == episodes
+    assert [value for _, value in experiment.logger.stats["test_return_mean"]] == [pytest.approx(np.mean(returns))]
+
+
+def test_evaluating_neither_trains_nor_needs_a_buffer(make, tmp_path):
+    experiment = make(learner="recorder", evaluate=True, save_model=True)
+    assert experiment.buffer is None
+    experiment.run()
+    assert Recorder.calls == []
+    assert experiment.runner.t_env == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_replays_are_saved_only_when_evaluating(make, monkeypatch):
+    saved = []
+    monkeypatch.setattr(ToyEnv, "save_replay", lambda self: saved.append(self.episode), raising=False)
+    make(learner="recorder", save_replay=True).run()
+    assert saved == []
+    make(learner="recorder", save_replay=True, evaluate=True, test_nepisode=3).run()
+    assert saved == [2]
+
+
+# --- checkpoints ---
+
+
+def checkpoints(tmp_path):
+    return sorted((path for path in tmp_path.glob("models/*/*")), key=lambda path: (len(path.name), path.name))
+
+
+def test_checkpoints_come_first_at_intervals_and_last(make, tmp_path):
+    make(save_model=True, save_model_interval=10, t_max=23).run()
+    folders = checkpoints(tmp_path)
+    assert [folder.name for folder in folders] == ["4", "16", "24"]
+    for folder in folders:
+        assert {path.name for path in folder.iterdir()} == {"agent.th", "mixer.th", "opt.th"}
+
+
+def test_the_last_step_is_saved_once(make, tmp_path):
+    make(save_model=True, save_model_interval=8, t_max=20).run()
+    assert [folder.name for folder in checkpoints(tmp_path)] == ["4", "12", "20", "24"]
+
+
+def test_nothing_is_saved_unasked(make, tmp_path):
+    make().run()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interrupted_save_leaves_no_checkpoint(make, monkeypatch, tmp_path):
+    experiment = make(save_model=True)
+
+    def save_half(path):
+        experiment.mac.save_models(path)
+        raise OSError("disk full")
+
+    monkeypatch.setattr(experiment.learner, "save_models", save_half)
+    with pytest.raises(OSError, match="disk full"):
+        experiment.run()
+    assert not [folder for folder in checkpoints(tmp_path) if folder.name.isdigit()]
+
+
+@pytest.mark.parametrize("alg", ["qmix", "qtran", "vast_qtran"])
+def test_a_loaded_run_goes_on_where_the_checkpoint_was(make, tmp_path, alg):
+    first = make(alg, save_model=True, save_model_interval=8, t_max=20, seed=1, env_args={"lengths": (4,)}, eta=0.5)
+    first.run()
+    path = str(next(tmp_path.glob("models/*")))
+    loaded = make(alg, checkpoint_path=path, seed=2, t_max=30, eta=0.5)
+    assert loaded.runner.t_env == 24
+    own, other = (experiment.learner.mac.agent.state_dict() for experiment in (first, loaded))
+    assert all(th.equal(own[key], other[key]) for key in own)
+    for online, target in ((loaded.mac.agent, loaded.learner.target_mac.agent), networks(loaded.learner)):
+        assert all(th.equal(a, b) for a, b in zip(online.parameters(), target.parameters(), strict=True))
+    loaded.run()
+    assert loaded.runner.t_env == 32
+    assert [t for t, _ in loaded.logger.stats["test_return_mean"]] == [28]
+    assert make(alg, checkpoint_path=path, load_step=11, eta=0.5).runner.t_env == 12
+
+
+def networks(learner):
+    return learner.mixer, learner.target_mixer
+
+
+def test_a_checkpoint_is_evaluated(make, tmp_path):
+    make("qmix", save_model=True, seed=1).run()
+    path = str(next(tmp_path.glob("models/*")))
+    experiment = make("qmix", checkpoint_path=path, evaluate=True, seed=2)
+    experiment.run()
+    assert [t for t, _ in experiment.logger.stats["test_return_mean"]] == [24]
+
+
+def test_a_checkpoint_that_does_not_fit_is_told(make, tmp_path):
+    make("qmix", save_model=True).run()
+    path = str(next(tmp_path.glob("models/*")))
+    with pytest.raises(UserError, match=r"agent.th' does not fit this run: fc1.weight has shape"):
+        make("qmix", checkpoint_path=path, rnn_hidden_dim=16)
+    with pytest.raises(UserError, match=r"assigner.th' is missing|mixer.th' does not fit"):
+        make("vast_qmix", checkpoint_path=path, eta=1.0)
+    with pytest.raises(UserError, match="checkpoint_path: '.*/gone' is no folder"):
+        make("qmix", checkpoint_path=str(tmp_path / "gone"))
+
+
+# --- seeds ---
+
+
+def train(make, alg="qmix", **overrides):
+    experiment = make(alg, t_max=30, lr=0.01, test_interval=10, **overrides)
+    experiment.run()
+    return experiment
+
+
+def trained(experiment):
+    return [parameter.detach().clone() for parameter in experiment.learner.params]
+
+
+def equal(first, second):
+    return all(th.equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+@pytest.mark.parametrize("size", [1, 2])
+@pytest.mark.parametrize("alg", ["qmix", "qtran_values", "qtran"])
+def test_one_seed_gives_one_result(make, alg, size):
+    first = trained(train(make, alg, seed=5, **parallel(size)))
+    random.random(), np.random.random(), th.rand(1)
+    assert equal(first, trained(train(make, alg, seed=5, **parallel(size))))
+
+
+def test_another_seed_gives_another_result(make):
+    assert not equal(trained(train(make, seed=5)), trained(train(make, seed=6)))
+
+
+@pytest.mark.parametrize("alg", ["iql", "qtran", "vast_qtran"])
+def test_what_is_trained_does_not_change_the_first_rollouts(make, alg):
+    """Up to the first update the episodes of all algorithms are alike, bit for bit."""
+    episodes = []
+    for name in ("vdn", alg):
+        overrides = {"eta": 0.5} if name.startswith("vast") else {}
+        experiment = make(name, batch_size=5, t_max=15, test_interval=10**6, **overrides)
+        experiment.run()
+        episodes.append(experiment.buffer[:4])
+    first, second = episodes
+    assert all(th.equal(first[key], second[key]) for key in first.scheme)
+
+
+def test_a_run_does_not_change_its_configuration(make, tmp_path):
+    config = toy_config("vast_qmix", {"lengths": (4,)}, eta=0.5, local_results_path=str(tmp_path))
+    before = {**config, "env_args": dict(config["env_args"])}
+    experiment = build(config)
+    args = dict(vars(experiment.args))
+    experiment.run()
+    experiment.close()
+    assert config == before
+    assert vars(experiment.args) == args
+
+
+# --- what parts get ---
+
+
+def test_parts_get_the_sizes_of_the_environment_under_pymarls_names(make):
+    args = make().args
+    sizes = {key: getattr(args, key) for key in ("n_agents", "n_actions", "state_shape", "obs_shape", "episode_limit")}
+    assert sizes == {"n_agents": 3, "n_actions": 4, "state_shape": 5, "obs_shape": 2, "episode_limit": 6}
+
+
+def test_without_a_gpu_the_run_falls_back_to_the_cpu(make, monkeypatch):
+    monkeypatch.setattr(th.cuda, "is_available", lambda: False)
+    args = make(use_cuda=True).args
+    assert (args.use_cuda, args.device) == (False, "cpu")
+
+
+@pytest.mark.parametrize("runner", ["episode", "parallel"])
+def test_the_warehouse_trains(runner):
+    experiment = build(load_config("qmix", "warehouse", [*TINY_WAREHOUSE, f"runner={runner}", "t_max=20"]))
+    try:
+        before = trained(experiment)
+        experiment.run()
+        assert not equal(before, trained(experiment))
+        assert "test_completed_orders_mean" in experiment.logger.stats
+    finally:
+        experiment.close()
+
+
+# --- mistakes ---
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "t_max", "batch_size_run", "batch_size", "buffer_size", "test_nepisode", "test_interval",
+        "episodes_per_update", "n_threads",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("value", [0, -3])
+def test_counts_below_one_are_refused(make, key, value):
+    with pytest.raises(UserError, match=f"^{key}: expected an integer of at least 1, got {value}$"):
+        make(**{key: value})
+
+
+@pytest.mark.parametrize("key", ["episodes_per_update", "n_threads"])
+@pytest.mark.parametrize("value", [1.5, "many", True])
+def test_counts_that_are_none_are_refused(make, key, value):
+    """These keys are null by default, so that the configuration takes any type."""
+    with pytest.raises(UserError, match=f"^{key}: expected an integer of at least 1, got"):
+        make(**{key: value})
+
+
+@pytest.mark.parametrize("key", ["gamma", "td_lambda", "epsilon_start", "epsilon_finish"])
+@pytest.mark.parametrize("value", [-0.1, 1.1, float("nan")])
+def test_shares_outside_0_to_1_are_refused(make, key, value):
+    with pytest.raises(UserError, match=rf"^{key}: expected a number in \[0, 1\], got {value}$"):
+        make(**{key: value})
+
+
+def test_a_batch_larger_than_the_buffer_is_refused(make):
+    with pytest.raises(UserError, match="^batch_size: expected at most buffer_size=4 episodes, got 5: "):
+        make(batch_size=5, buffer_size=4)
+
+
+@pytest.mark.parametrize("kind", ["runner", "mac", "learner", "mixer", "agent", "action_selector"])
+def test_an_unknown_part_is_named(make, kind):
+    with pytest.raises(UserError, match="unknown .*'nonsense'.*registered are"):
+        make(**{kind: "nonsense"})
+
+
+def test_a_mistake_leaves_nothing_behind(make, tmp_path):
+    with pytest.raises(UserError):
+        make(**parallel(2), mixer="nonsense", save_model=True)
+    assert multiprocessing.active_children() == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_buffer_that_does_not_fit_is_refused_before_anything_is_built(make, monkeypatch):
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=10**6))
+    monkeypatch.setitem(LEARNERS, "unreachable", lambda *_: pytest.fail("built"))
+    with pytest.raises(UserError, match=r"^buffer_size=5000 needs .* GiB .* lower buffer_size to \d+ or less$"):
+        make(buffer_size=5000, learner="unreachable")
+
+
+def test_evaluating_needs_no_memory_for_a_buffer(make, monkeypatch):
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=10**6))
+    assert isinstance(make(buffer_size=5000, evaluate=True), Experiment)
+
+
+# --- progress ---
+
+
+def test_progress_in_numbers(monkeypatch):
+    clock = iter([100.0, 110.0, 115.0])
+    monkeypatch.setattr("run.time.monotonic", lambda: next(clock))
+    progress = Progress(t_start=1000, t_max=5000)
+    assert progress.line(2000, 7) == "Step 2000 of 5000 | episode 7 | 100 steps/s | 0:00:30 left"
+    # since the last line 1000 steps in 5 s; in all 2000 steps in 15 s, so 2000 more take 15 s
+    assert progress.line(3000, 9) == "Step 3000 of 5000 | episode 9 | 200 steps/s | 0:00:15 left"
