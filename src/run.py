@@ -103,16 +103,10 @@ def check_ranges(args: SimpleNamespace) -> None:
 
 def describe_environment(args: SimpleNamespace, env_info: Mapping[str, Any]) -> SimpleNamespace:
     """``args`` with what the parts read of the environment, under PyMARL's names."""
-    return SimpleNamespace(
-        **vars(args),
-        n_agents=env_info["n_agents"],
-        n_actions=env_info["n_actions"],
-        state_shape=env_info["state_shape"],
-        obs_shape=env_info["obs_shape"],
-        episode_limit=env_info["episode_limit"],
-        agent_position_index=env_info.get("agent_position_index"),
-        agent_alive_index=env_info.get("agent_alive_index"),
-    )
+    required = ("n_agents", "n_actions", "state_shape", "obs_shape", "episode_limit")
+    optional = ("agent_position_index", "agent_alive_index")
+    described = {key: env_info[key] for key in required} | {key: env_info.get(key) for key in optional}
+    return SimpleNamespace(**{**vars(args), **described})  # over keys of these names that a user's YAML declares
 
 
 def episode_scheme(env_info: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, int], dict[str, Any]]:

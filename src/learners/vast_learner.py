@@ -19,6 +19,7 @@ from utils.checkpoint import load_state, save_state
 from utils.errors import UserError
 from utils.logging import Logger
 from utils.rl_utils import assignment_advantages, epsilon_greedy_probs, masked_mean, metagrad_loss
+from utils.unroll import unroll
 
 
 class VastLearner(QLearner):
@@ -91,11 +92,11 @@ class VastLearner(QLearner):
             return
         episodes, epsilon = newest
         assignment = self.assigner(episodes)
-        # Before the values change: pi_i has to be the policy that acted.
-        advantages = self._assignment_advantages(episodes, epsilon, assignment)
+        # Before the values change: pi_i of Eq. 6 is the policy that acted. Its Q_i are those after the update.
+        policies = None if assignment.log_probs is None else self._policies(episodes, epsilon)
         loss, stats = self._value_loss(*self._training_episodes(batch, episodes, assignment))
         grad_norm = self._step(loss)
-        newest_stats = self._learn_from_newest(episodes, assignment, advantages)
+        newest_stats = self._learn_from_newest(episodes, assignment, policies)
         self._update_targets_if_due(episode_num)
         self._log_if_due({"loss": loss, "grad_norm": grad_norm, **stats, **newest_stats}, t_env)
 
@@ -141,20 +142,21 @@ class VastLearner(QLearner):
 
     # --- the assigner ---
 
-    def _learn_from_newest(self, batch: EpisodeBatch, assignment: Assignment, advantages: Tensor | None) -> Stats:
+    def _learn_from_newest(self, batch: EpisodeBatch, assignment: Assignment, policies: Tensor | None) -> Stats:
         """Updates an assigner that learns; statistics of the newest episodes and their sub-teams."""
         mask = Transitions.of(batch).mask
         self.diversity.add(assignment.subteams[:, :-1], self.mixer.n_subteams, mask)
         stats: Stats = {}
         if self.diversity.latest is not None:
             stats["division_diversity"] = th.tensor(float(self.diversity.latest))
-        if advantages is not None:
-            stats |= self._update_assigner(batch, assignment, advantages, mask)
+        if policies is not None:
+            stats |= self._update_assigner(batch, assignment, policies, mask)
         return stats
 
-    def _update_assigner(self, batch: EpisodeBatch, assignment: Assignment, advantages: Tensor, mask: Tensor) -> Stats:
+    def _update_assigner(self, batch: EpisodeBatch, assignment: Assignment, policies: Tensor, mask: Tensor) -> Stats:
         """One step along the meta-gradient (Eq. 6)."""
         assert assignment.log_probs is not None and assignment.entropy is not None
+        advantages = self._assignment_advantages(batch, policies, assignment.subteams)
         counted = mask * self.assigner.alive(batch)[:, :-1]
         loss = metagrad_loss(assignment.log_probs[:, :-1], advantages, counted)
         self.assigner_optimiser.zero_grad()
@@ -169,20 +171,19 @@ class VastLearner(QLearner):
         }
 
     @th.no_grad()
-    def _assignment_advantages(self, batch: EpisodeBatch, epsilon: Tensor, assignment: Assignment) -> Tensor | None:
-        """A_hat [B, T - 1, N] of Eq. 6: returns (bootstrapped where a time limit cut) minus expected values.
+    def _policies(self, batch: EpisodeBatch, epsilon: Tensor) -> Tensor:
+        """pi_i of every action, [B, T, N, A], of agents with the present values and an epsilon for each episode."""
+        return epsilon_greedy_probs(unroll(self.mac, batch)[0], batch["avail_actions"], epsilon)
 
-        None for an assigner that does not learn.
-        """
-        if assignment.log_probs is None:
-            return None
+    @th.no_grad()
+    def _assignment_advantages(self, batch: EpisodeBatch, policies: Tensor, subteams: Tensor) -> Tensor:
+        """A_hat [B, T - 1, N] of Eq. 6: returns (bootstrapped where a time limit cut) minus expected values."""
         values, step = self._agent_values(batch), Transitions.of(batch)
-        ahead = (assignment.subteams[:, 1:],)
+        ahead = (subteams[:, 1:],)
         next_states = batch["state"][:, 1:].float()
         bootstrap = self._bootstrap(self._mix(self.target_mixer, values.next, next_states, ahead), ahead)
         returns = self._targets(step, bootstrap, td_lambda=1.0)
-        q, avail = values.q[:, :-1], batch["avail_actions"][:, :-1]
-        return assignment_advantages(returns, q, epsilon_greedy_probs(q, avail, epsilon))
+        return assignment_advantages(returns, values.q[:, :-1], policies[:, :-1])
 
     # --- device and files ---
 

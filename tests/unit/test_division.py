@@ -57,15 +57,15 @@ def reference_diversity(episodes, lengths):
 @pytest.mark.parametrize("batches", [[10], [1] * 10, [3, 3, 4]])
 def test_diversity_is_the_number_of_distinct_active_sets_at_every_tenth_step_of_ten_episodes(batches):
     subteams = random_subteams(4, (10, 35, 3), seed=1)
-    lengths = [35, 31, 30, 21, 20, 11, 10, 9, 1, 35]
+    lengths = [21, 20, 11, 10, 9, 8, 7, 6, 1, 1]
     mask = (th.arange(35)[None, :, None] < th.tensor(lengths)[:, None, None]).float()
+    assert reference_diversity(subteams, [35] * 10) > reference_diversity(subteams, lengths) > 4
     diversity, start = DivisionDiversity(), 0
     for size in batches:
         assert diversity.latest is None
         diversity.add(subteams[start : start + size], 4, mask[start : start + size])
         start += size
     assert diversity.latest == reference_diversity(subteams, lengths)
-    assert diversity.latest > 4
 
 
 def test_diversity_counts_active_sets_and_not_who_is_in_them():

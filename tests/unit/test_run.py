@@ -317,6 +317,10 @@ def test_parts_get_the_sizes_of_the_environment_under_pymarls_names(make):
     assert sizes == {"n_agents": 3, "n_actions": 4, "state_shape": 5, "obs_shape": 2, "episode_limit": 6}
 
 
+def test_the_environment_knows_its_sizes_better_than_the_configuration(make):
+    assert make(n_agents=99).args.n_agents == 3
+
+
 def test_without_a_gpu_the_run_falls_back_to_the_cpu(make, monkeypatch):
     monkeypatch.setattr(th.cuda, "is_available", lambda: False)
     args = make(use_cuda=True).args

@@ -303,24 +303,48 @@ def test_an_advantage_worked_out_by_hand():
     for parameter in learner.mac.agent.parameters():
         th.nn.init.zeros_(parameter)
     learner.mac.agent.fc2.bias.data = th.tensor([3.0, 1.0, 5.0, 5.0])
-    advantages = learner._assignment_advantages(batch, th.full((1, 1, 1, 1), 0.5), learner.assigner(batch))
+    policies = learner._policies(batch, th.full((1, 1, 1, 1), 0.5))
+    advantages = learner._assignment_advantages(batch, policies, learner.assigner(batch).subteams)
     baseline = 0.75 * 3 + 0.25 * 1
     expected = th.tensor([2.0 - baseline, 2.0 - baseline]).view(1, 2, 1).expand(1, 2, 5)
     th.testing.assert_close(advantages, expected)
 
 
-def test_the_policy_of_the_advantage_is_the_one_that_acted():
-    """It is that of the agents before the update of their values."""
+def test_the_baseline_has_the_policy_that_acted_and_the_values_after_the_update():
+    learner = make_learner(vast_args("vast_qmix", eta=0.6, lr=0.1, agent_alive_index=None))
+    newest = random_batch(learner.args, LENGTHS, seed=1)  # all terminated: returns are made of rewards only
+    learner.mac.action_selector.epsilon = 0.4
+    learner.observe(newest, t_env=0, episode_num=3)
+    acting, _ = unroll(learner.mac, newest)
+    learner.train(random_batch(learner.args, LENGTHS, seed=2), t_env=0, episode_num=3)
+    updated, _ = unroll(learner.mac, newest)
+    advantages, other_greedy = [], 0
+    for b, t in transitions():
+        rewards = newest["reward"][b, t : LENGTHS[b], 0].tolist()
+        observed = sum(learner.args.gamma**step * reward for step, reward in enumerate(rewards))
+        for i in range(5):
+            available = [a for a in range(4) if newest["avail_actions"][b, t, i, a]]
+            values = updated[b, t, i].tolist()
+            greedy = max(available, key=acting[b, t, i].tolist().__getitem__)
+            other_greedy += greedy != max(available, key=values.__getitem__)
+            mean = sum(values[a] for a in available) / len(available)
+            advantages.append(observed - 0.6 * values[greedy] - 0.4 * mean)
+    assert other_greedy > 0
+    logged = learner.logger.stats["assigner_advantage"][-1][1]
+    assert logged == pytest.approx(sum(advantages) / len(advantages), rel=1e-4)
+
+
+@pytest.mark.parametrize("train_on_newest", [False, True])
+def test_the_drawn_subteams_reach_the_advantage_through_the_value_update_only(train_on_newest):
     advantages = []
-    for lr in (0.0, 0.5):
-        learner = make_learner(vast_args("vast_qmix", eta=0.6, lr=lr))
-        newest = random_batch(learner.args, LENGTHS, CUT, seed=1)
-        before = unroll(learner.mac, newest)[0]
-        learner.observe(newest, t_env=0, episode_num=3)
-        learner.train(random_batch(learner.args, LENGTHS, CUT, seed=2), t_env=0, episode_num=3)
-        assert th.equal(before, unroll(learner.mac, newest)[0]) == (lr == 0)
-        advantages.append(learner.logger.stats["assigner_advantage"][-1][1])
-    assert advantages[0] == advantages[1]
+    for seed in (1, 2):
+        learner, replay, newest = scripted_learner(lr=0.1, train_on_newest=train_on_newest)
+        newest.data.transition_data["terminated"][1, 5] = 1  # no episode bootstraps from a division
+        subteams = random_subteams(3, (3, 7, 5), seed)
+        policies = learner._policies(newest, th.zeros(3, 1, 1, 1))
+        loss_of_update(learner, replay, newest, subteams)
+        advantages.append(learner._assignment_advantages(newest, policies, subteams)[1])
+    assert th.equal(*advantages) != train_on_newest
 
 
 # --- the newest episodes ---
@@ -369,9 +393,9 @@ def test_waiting_episodes_are_the_newest_rollouts_that_fill_a_batch(rollout, kep
     assert th.equal(episodes["reward"], th.cat([batch["reward"] for batch in batches])[-kept:])
 
 
-def scripted_learner(**overrides):
-    """A VAST(QMIX) learner with agents that do not move, its replayed batch and three newest episodes."""
-    learner = make_learner(vast_args("vast_qmix", eta=0.6, lr=0.0, **overrides))
+def scripted_learner(lr=0.0, **overrides):
+    """A VAST(QMIX) learner whose sub-teams are prepared, its replayed batch and three newest episodes."""
+    learner = make_learner(vast_args("vast_qmix", eta=0.6, lr=lr, **overrides))
     learner.assigner = ScriptedAssigner()
     learner.assigner_params = []
     replay = random_batch(learner.args, (2, 4), seed=1)
@@ -406,6 +430,21 @@ def test_train_on_newest_adds_the_newest_episodes_with_their_subteams_to_the_val
         expected = (6 * replayed + 10 * fresh) / 16  # by their numbers of transitions
         assert losses[-1] == pytest.approx(expected, rel=1e-4)
     assert losses[0] != losses[1]
+
+
+def test_train_on_newest_learns_from_the_same_draw_of_subteams_as_the_assigner():
+    learner = make_learner(vast_args("vast_qmix", eta=0.6, train_on_newest=True))
+    newest = random_batch(learner.args, LENGTHS, CUT, seed=2)
+    drawn, entered, value_loss = [], [], learner._value_loss
+    learner.assigner.register_forward_hook(lambda module, inputs, output: drawn.append(output))
+    learner._value_loss = lambda batch, subteams: entered.append(subteams) or value_loss(batch, subteams)
+    updated_with, update = [], learner._update_assigner
+    learner._update_assigner = lambda *given: updated_with.append(given[1]) or update(*given)
+    learner.observe(newest, t_env=0, episode_num=3)
+    learner.train(random_batch(learner.args, (2, 4), seed=1), t_env=0, episode_num=3)
+    assert len(drawn) == 2  # one draw for the newest episodes, one for the replayed ones
+    assert th.equal(entered[0][2:], updated_with[0].subteams)
+    assert updated_with[0] in drawn
 
 
 @pytest.mark.parametrize("alg", ALGS)

@@ -1,0 +1,53 @@
+"""Short training runs on Warehouse[4], measured against play that needs no learning."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from run import build
+from utils.config import load_config
+
+SEED = 1
+N_AGENTS, LIMIT = 4, 50
+DO_NOTHING = -0.01 * N_AGENTS * LIMIT  # the return of a team that only stays: its time penalties
+SETTINGS = (
+    *("env_args.n_agents=4", "eta=1/2", f"seed={SEED}", "n_threads=1", "use_cuda=false"),
+    *("t_max=12000", "epsilon_anneal_time=6000", "test_interval=4000", "test_nepisode=10"),
+    *("lr=0.001", "td_lambda=0.8", "batch_size=16", "buffer_size=300", "target_update_interval=20"),
+)
+
+
+def random_play(episodes=40):
+    """Returns of uniformly random actions: training episodes at epsilon 1."""
+    experiment = build(load_config("vdn", "warehouse", ["epsilon_finish=1", "n_threads=1", "use_cuda=false", "seed=1"]))
+    returns = [float(experiment.runner.run()["reward"].sum()) for _ in range(episodes)]
+    experiment.close()
+    assert experiment.mac.action_selector.epsilon == 1
+    return np.array(returns)
+
+
+def trained_play(alg, *updates, episodes=20):
+    """Returns of greedy play after a short training."""
+    experiment = build(load_config(alg, "warehouse", [*SETTINGS, *updates]))
+    experiment.run()
+    returns = [float(experiment.runner.run(test_mode=True)["reward"].sum()) for _ in range(episodes)]
+    experiment.close()
+    return np.array(returns)
+
+
+def clearly_above(returns, others):
+    """Whether the mean of ``returns`` exceeds that of ``others`` by more than four standard errors of the difference."""
+    variance = returns.var(ddof=1) / len(returns) + others.var(ddof=1) / len(others)
+    return returns.mean() - others.mean() > 4 * variance**0.5
+
+
+@pytest.fixture(scope="module")
+def random_returns():
+    return random_play()
+
+
+def test_vast_vdn_learns_to_deliver(random_returns):
+    returns = trained_play("vast_vdn")
+    assert clearly_above(returns, random_returns)
+    assert returns.mean() > 1  # more than doing nothing can earn: items are delivered
