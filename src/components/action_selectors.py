@@ -8,7 +8,7 @@ import torch as th
 
 from components.epsilon_schedules import DecayThenFlatSchedule
 from utils.registry import Registry
-from utils.rl_utils import mask_unavailable
+from utils.rl_utils import mask_unavailable, sample_categorical
 
 REGISTRY = Registry("action_selector")
 
@@ -57,12 +57,6 @@ class MultinomialActionSelector:
         if test_mode and self.test_greedy:
             return probabilities.argmax(dim=-1)
         return sample_categorical(probabilities)
-
-
-def sample_categorical(weights: th.Tensor, generator: th.Generator | None = None) -> th.Tensor:
-    """Indices [...] drawn with probability proportional to ``weights`` [..., A] (not negative)."""
-    flat = weights.reshape(-1, weights.shape[-1])
-    return th.multinomial(flat, 1, generator=generator).reshape(weights.shape[:-1])
 
 
 REGISTRY["epsilon_greedy"] = EpsilonGreedyActionSelector

@@ -34,8 +34,7 @@ def kmeans(points: Tensor, weights: Tensor, n_centroids: int) -> Tensor:
         labels = moved
     order = _order(centroids, used)
     rank = order.argsort(dim=1)
-    labels = rank.gather(1, labels)
-    return labels * weights.any(dim=1, keepdim=True)
+    return rank.gather(1, labels)
 
 
 def _farthest_points(points: Tensor, weights: Tensor, n_centroids: int) -> tuple[Tensor, Tensor]:
@@ -65,7 +64,9 @@ def _order(points: Tensor, first: Tensor) -> Tensor:
 
 def _nearest(points: Tensor, centroids: Tensor, used: Tensor) -> Tensor:
     """The used centroid nearest to each point, [M, N]."""
-    distance = (points.unsqueeze(2) - centroids.unsqueeze(1)).square().sum(-1)
+    # Axis by axis: a tensor [M, N, C, 2] would be the largest by far.
+    delta_x, delta_y = (points[:, :, None, axis] - centroids[:, None, :, axis] for axis in (0, 1))
+    distance = delta_x.square() + delta_y.square()
     return distance.masked_fill(~used.unsqueeze(1), th.inf).argmin(dim=2)
 
 

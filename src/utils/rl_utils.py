@@ -136,6 +136,12 @@ def epsilon_greedy_probs(q_values: Tensor, avail_actions: Tensor, epsilon: Tenso
     return (1 - epsilon) * greedy + epsilon * uniform
 
 
+def sample_categorical(weights: Tensor, generator: th.Generator | None = None) -> Tensor:
+    """Indices [...] drawn with probability proportional to ``weights`` [..., A] (not negative)."""
+    flat = weights.reshape(-1, weights.shape[-1])
+    return th.multinomial(flat, 1, generator=generator).reshape(weights.shape[:-1])
+
+
 def assignment_advantages(returns: Tensor, q_values: Tensor, policies: Tensor) -> Tensor:
     """``A_hat = R_t - sum_a pi_i(a) Q_i(a)``, the advantage of Eq. 6 of the VAST paper.
 
