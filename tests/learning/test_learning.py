@@ -51,3 +51,12 @@ def test_vast_vdn_learns_to_deliver(random_returns):
     returns = trained_play("vast_vdn")
     assert clearly_above(returns, random_returns)
     assert returns.mean() > 1  # more than doing nothing can earn: items are delivered
+
+
+@pytest.fixture(scope="module")
+def qtran_returns():
+    return trained_play("vast_qtran", "t_max=20000", "epsilon_anneal_time=8000", "opt_loss=0.1", "nopt_min_loss=0.1")
+
+
+def test_vast_qtran_is_above_random_play(qtran_returns, random_returns):
+    assert clearly_above(qtran_returns, random_returns)

@@ -222,6 +222,7 @@ def test_training_statistics_are_written_at_intervals_and_start_anew(make):
     parts = (returns[:1], returns[1:4], returns[4:])
     assert [value for _, value in stats["return_mean"]] == pytest.approx([np.mean(part) for part in parts])
     assert [value for _, value in stats["return_std"]] == pytest.approx([np.std(part) for part in parts])
+    assert [value for _, value in stats["ep_length_mean"]] == [4, 4, 4]
 
 
 def test_the_exploration_rate_is_logged(make):
