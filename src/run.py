@@ -48,8 +48,11 @@ def build(config: Mapping[str, Any]) -> Experiment:
     runner = r_REGISTRY[args.runner](args, logger)
     try:
         return _assemble(args, logger, runner)
-    except BaseException:
+    except BaseException as error:
         runner.close_env()
+        if isinstance(error, AttributeError) and isinstance(error.obj, SimpleNamespace):
+            # A part looked in args for a key that no YAML of this run has, such as a mixer's in another mixer's config.
+            raise UserError(f"{error.name}: missing: a part of this run reads it; set it in a YAML file") from error
         raise
 
 
@@ -86,11 +89,15 @@ def _device_args(args: SimpleNamespace) -> SimpleNamespace:
 
 def check_ranges(args: SimpleNamespace) -> None:
     """Raises UserError for numbers that no run can work with."""
-    at_least_1 = ("t_max", "batch_size_run", "batch_size", "buffer_size", "test_nepisode", "test_interval")
-    for key in (*at_least_1, "episodes_per_update", "n_threads"):
+    sizes = ("batch_size_run", "batch_size", "buffer_size", "rnn_hidden_dim")
+    intervals = ("t_max", "test_nepisode", "test_interval", "episodes_per_update")
+    for key in (*sizes, *intervals, "n_threads"):
         value = getattr(args, key)
         if value is not None and not (type(value) is int and value >= 1):  # True is no count
             raise UserError(f"{key}: expected an integer of at least 1, got {value!r}")
+    for key in ("lr", "critic_lr", "grad_norm_clip", "optim_eps"):
+        if not getattr(args, key) > 0:
+            raise UserError(f"{key}: expected a number above 0, got {getattr(args, key)}")
     for key in ("gamma", "td_lambda", "epsilon_start", "epsilon_finish"):
         if not 0 <= getattr(args, key) <= 1:
             raise UserError(f"{key}: expected a number in [0, 1], got {getattr(args, key)}")
@@ -150,7 +157,8 @@ class Experiment:
     def run(self, sacred_run: Any = None) -> None:
         """Trains until t_max, or evaluates; logs to sacred if given a run."""
         args = self.args
-        self.token = f"{args.name}_seed{args.seed}__{datetime.now():%Y-%m-%d_%H-%M-%S}"
+        # The process number keeps apart the runs of a sweep that start in the same second.
+        self.token = f"{args.name}_seed{args.seed}__{datetime.now():%Y-%m-%d_%H-%M-%S}_{os.getpid()}"
         if sacred_run is not None:
             self.logger.setup_sacred(sacred_run)
         if args.use_tensorboard:

@@ -31,6 +31,11 @@ class BasicMAC:
     ) -> None:
         if args.agent_output_type not in ("q", "pi_logits"):
             raise UserError(f"agent_output_type: expected q or pi_logits, got {args.agent_output_type!r}")
+        if args.agent_output_type == "q" and args.action_selector == "multinomial":
+            raise UserError(
+                "action_selector: multinomial samples from policies, but agent_output_type is q; "
+                "give action_selector=epsilon_greedy, or an agent with agent_output_type=pi_logits"
+            )
         self.n_agents = args.n_agents
         self.args = args
         self.agent_output_type = args.agent_output_type

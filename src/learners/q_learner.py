@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from components.episode_buffer import EpisodeBatch
 from modules.mixers import REGISTRY as mixer_REGISTRY
 from utils.checkpoint import load_state, save_state
+from utils.errors import UserError
 from utils.logging import Logger
 from utils.rl_utils import (
     mask_unavailable,
@@ -99,6 +100,9 @@ class QLearner:
         self.log_stats_t = -args.learner_log_interval - 1
 
     def _build_mixer(self) -> nn.Module | None:
+        if self.args.mixer in ("qtran_base", "vast_mixer"):
+            learner = "qtran_learner" if self.args.mixer == "qtran_base" else "vast_learner"
+            raise UserError(f"mixer: {self.args.mixer} needs learner={learner}, got {self.args.learner}")
         return None if self.args.mixer in (None, "none") else mixer_REGISTRY[self.args.mixer](self.args)
 
     # --- one update ---

@@ -4,15 +4,29 @@ from __future__ import annotations
 
 import torch as th
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from components.episode_buffer import EpisodeBatch
 from learners.q_learner import QLearner, Stats, Transitions
+from modules.mixers import REGISTRY as mixer_REGISTRY
+from modules.mixers.qtran import QTranBase
 from utils.errors import UserError
 
 
 class QTranLearner(QLearner):
     """Q-learning with ``qtran_base`` (Son et al., ICML 2019), as in PyMARL."""
+
+    mixer: QTranBase
+    target_mixer: QTranBase
+
+    def _build_mixer(self) -> nn.Module:
+        mixer = mixer_REGISTRY[self.args.mixer](self.args) if self.args.mixer is not None else None
+        if not isinstance(mixer, QTranBase):
+            raise UserError(
+                f"mixer: qtran_learner needs qtran_base, got {self.args.mixer}; "
+                "mixers of values go with learner=q_learner"
+            )
+        return mixer
 
     def _loss(self, batch: EpisodeBatch) -> tuple[Tensor, Stats]:
         values = self._agent_values(batch)
@@ -27,11 +41,8 @@ class QTranLearner(QLearner):
         greedy_mixed = self._joint(self.mixer, now, hidden, values.greedy_actions[:, :-1])
         return self._qtran_loss(mixed, greedy_mixed, values.taken, values.greedy[:, :-1], targets, step.mask)
 
-    def _joint(
-        self, mixer: th.nn.Module | None, batch: EpisodeBatch, hidden: Tensor, actions: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def _joint(self, mixer: nn.Module, batch: EpisodeBatch, hidden: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
         """(Q_joint, V), each [B, T, 1], of actions [B, T, N, 1]."""
-        assert mixer is not None
         onehot = F.one_hot(actions.squeeze(-1), self.args.n_actions).float()
         joint, v = mixer(batch, hidden, onehot)
         lead = (batch.batch_size, batch.max_seq_length, 1)

@@ -14,6 +14,7 @@ from assigners.base import Assignment
 from assigners.division import DivisionDiversity, division_stats, member_counts
 from components.episode_buffer import EpisodeBatch, concatenate
 from learners.q_learner import QLearner, Stats, Transitions
+from modules.mixers import REGISTRY as mixer_REGISTRY
 from modules.mixers.vast_mixer import VastMixer
 from utils.checkpoint import load_state, save_state
 from utils.errors import UserError
@@ -48,7 +49,7 @@ class VastLearner(QLearner):
         self._newest: list[tuple[EpisodeBatch, float]] = []
 
     def _build_mixer(self) -> nn.Module:
-        mixer = super()._build_mixer()
+        mixer = mixer_REGISTRY[self.args.mixer](self.args) if self.args.mixer is not None else None
         if not isinstance(mixer, VastMixer):
             raise UserError(
                 f"mixer: vast_learner needs vast_mixer, got {self.args.mixer}; name the inner mixer in subteam_mixer"

@@ -27,7 +27,7 @@ CLOSE_TIMEOUT = 5  # seconds that a worker gets to close its environment before 
 class ParallelRunner(Runner):
     """Steps ``batch_size_run`` environments in worker processes; a rollout is one episode of each.
 
-    Worker i's environment gets the seed ``env_args.seed + i``.
+    Every worker's environment has a seed of its own, derived from ``env_args.seed`` by `worker_seed`.
     """
 
     def __init__(self, args: SimpleNamespace, logger: Logger) -> None:
@@ -36,7 +36,8 @@ class ParallelRunner(Runner):
             raise UserError(f"batch_size_run: expected at least 1, got {self.batch_size}")
         self.workers: list[Worker] = []
         try:
-            self.workers += [Worker(i, _make_env(args, i), args.seed + i) for i in range(self.batch_size)]
+            for i in range(self.batch_size):
+                self.workers.append(Worker(i, _make_env(args, i), worker_seed(args.seed, i)))
             self.env_info = self.workers[0].ask("get_env_info")
         except BaseException:
             self.close_env()
@@ -175,10 +176,19 @@ class Worker:
         self.connection.close()
 
 
+def worker_seed(seed: int, number: int) -> int:
+    """The seed of worker ``number``.
+
+    The first keeps the run's, as the episode runner does; those of the others are hashed, so that the workers of runs
+    with neighbouring seeds share none.
+    """
+    return seed if number == 0 else int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
+
+
 def _make_env(args: SimpleNamespace, number: int) -> Callable[[], Any]:
     env_args = dict(args.env_args)
     if env_args.get("seed") is not None:
-        env_args["seed"] += number
+        env_args["seed"] = worker_seed(env_args["seed"], number)
     return partial(env_REGISTRY[args.env], **env_args)
 
 

@@ -22,7 +22,7 @@ def agent_inputs(batch: EpisodeBatch, args: SimpleNamespace, start: int = 0, sto
     """
     stop = batch.max_seq_length if stop is None else stop
     obs = batch["obs"][:, start:stop]
-    parts = [obs.float()]
+    parts = [obs.float().flatten(3)]
     if args.obs_last_action:
         actions = batch["actions_onehot"]
         if start == 0:

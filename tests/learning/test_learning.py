@@ -39,7 +39,7 @@ def trained_play(alg, *updates, episodes=20):
 def clearly_above(returns, others):
     """Whether the mean of ``returns`` exceeds that of ``others`` by more than four standard errors of the difference."""
     variance = returns.var(ddof=1) / len(returns) + others.var(ddof=1) / len(others)
-    return returns.mean() - others.mean() > 4 * variance**0.5
+    return bool(returns.mean() - others.mean() > 4 * variance**0.5)
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def random_returns():
 def test_vast_vdn_learns_to_deliver(random_returns):
     returns = trained_play("vast_vdn")
     assert clearly_above(returns, random_returns)
-    assert returns.mean() > 1  # more than doing nothing can earn: items are delivered
+    assert returns.mean() > 10  # far more than doing nothing earns: items are delivered; three seeds gave 33 to 42
 
 
 @pytest.fixture(scope="module")
@@ -59,4 +59,10 @@ def qtran_returns():
 
 
 def test_vast_qtran_is_above_random_play(qtran_returns, random_returns):
+    # Doing nothing clears this bar too: random robots run into each other.
     assert clearly_above(qtran_returns, random_returns)
+
+
+@pytest.mark.xfail(strict=True, reason="no action is preferred as long as the values enter Q_joint detached")
+def test_vast_qtran_learns_to_deliver(qtran_returns):
+    assert qtran_returns.mean() > DO_NOTHING + 2

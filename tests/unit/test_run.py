@@ -411,3 +411,29 @@ def test_progress_in_numbers(monkeypatch):
     assert progress.line(2000, 7) == "Step 2000 of 5000 | episode 7 | 100 steps/s | 0:00:30 left"
     # since the last line 1000 steps in 5 s; in all 2000 steps in 15 s, so 2000 more take 15 s
     assert progress.line(3000, 9) == "Step 3000 of 5000 | episode 9 | 200 steps/s | 0:00:15 left"
+
+
+# --- parts that do not go together ---
+
+
+@pytest.mark.parametrize(
+    ("alg", "updates", "message"),
+    [
+        ("vdn", ["mixer=qmix"], "mixing_embed_dim: missing"),
+        ("vdn", ["mixer=qtran_base"], "mixer: qtran_base needs learner=qtran_learner, got q_learner"),
+        ("vdn", ["mixer=vast_mixer"], "mixer: vast_mixer needs learner=vast_learner, got q_learner"),
+        ("qtran", ["mixer=vdn"], "mixer: qtran_learner needs qtran_base, got vdn"),
+        ("qtran", ["mixer=none"], "mixer: qtran_learner needs qtran_base, got None"),
+        ("vast_qmix", ["mixer=vdn"], "mixer: vast_learner needs vast_mixer, got vdn"),
+        ("vast_qmix", ["subteam_mixer=qtran_base"], "subteam_mixer: qtran_base is no function of values"),
+        ("qmix", ["action_selector=multinomial"], "action_selector: multinomial samples from policies"),
+        ("qmix", ["agent_output_type=v"], "agent_output_type: expected q or pi_logits, got 'v'"),
+        ("qmix", ["hypernet_layers=3"], "hypernet_layers: expected 1 or 2, got 3"),
+        ("qmix", ["lr=0"], "lr: expected a number above 0, got 0"),
+        ("qmix", ["rnn_hidden_dim=0"], "rnn_hidden_dim: expected an integer of at least 1, got 0"),
+    ],
+)
+def test_parts_that_do_not_go_together_are_one_clear_line(alg, updates, message):
+    with pytest.raises(UserError, match=message) as error:
+        build(load_config(alg, "warehouse", updates))
+    assert "\n" not in str(error.value)
