@@ -14,7 +14,7 @@ DO_NOTHING = -0.01 * N_AGENTS * LIMIT  # the return of a team that only stays: i
 SETTINGS = (
     *("env_args.n_agents=4", "eta=1/2", f"seed={SEED}", "n_threads=1", "use_cuda=false"),
     *("t_max=12000", "epsilon_anneal_time=6000", "test_interval=4000", "test_nepisode=10"),
-    *("lr=0.001", "td_lambda=0.8", "batch_size=16", "buffer_size=300", "target_update_interval=20"),
+    *("lr=0.001", "td_lambda=0.8", "batch_size=16", "buffer_size=400", "target_update_interval=20"),
 )
 
 
@@ -37,7 +37,7 @@ def trained_play(alg, *updates, episodes=20):
 
 
 def clearly_above(returns, others):
-    """Whether the mean of ``returns`` exceeds that of ``others`` by more than four standard errors of the difference."""
+    """Whether the means differ by more than four standard errors of their difference, for the better."""
     variance = returns.var(ddof=1) / len(returns) + others.var(ddof=1) / len(others)
     return bool(returns.mean() - others.mean() > 4 * variance**0.5)
 
@@ -53,16 +53,9 @@ def test_vast_vdn_learns_to_deliver(random_returns):
     assert returns.mean() > 10  # far more than doing nothing earns: items are delivered; three seeds gave 33 to 42
 
 
-@pytest.fixture(scope="module")
-def qtran_returns():
-    return trained_play("vast_qtran", "t_max=20000", "epsilon_anneal_time=8000", "opt_loss=0.1", "nopt_min_loss=0.1")
-
-
-def test_vast_qtran_is_above_random_play(qtran_returns, random_returns):
-    # Doing nothing clears this bar too: random robots run into each other.
-    assert clearly_above(qtran_returns, random_returns)
-
-
-@pytest.mark.xfail(strict=True, reason="no action is preferred as long as the values enter Q_joint detached")
-def test_vast_qtran_learns_to_deliver(qtran_returns):
-    assert qtran_returns.mean() > DO_NOTHING + 2
+def test_vast_qtran_learns_to_deliver(random_returns):
+    # End to end: with detached values the greedy team still does nothing after so short a run (docs/algorithms.md).
+    settings = ("qtran_end_to_end=true", "opt_loss=0.1", "nopt_min_loss=0.1", "t_max=20000", "epsilon_anneal_time=8000")
+    returns = trained_play("vast_qtran", *settings)
+    assert clearly_above(returns, random_returns)
+    assert returns.mean() > DO_NOTHING + 2  # doing nothing is often above random play, whose robots collide

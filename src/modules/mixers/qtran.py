@@ -42,6 +42,7 @@ class QTran(nn.Module):
             raise UserError(f"qtran_v: expected state or values, got {args.qtran_v!r}")
         self.n_agents = args.n_agents
         self.v_sees_values = args.qtran_v == "values"
+        self.end_to_end = args.qtran_end_to_end
         state_dim = flat_size(args.state_shape)
         joint_dim = state_dim + self.n_agents
         self.Q = mlp(joint_dim, args.mixing_embed_dim, hidden_layers=2)
@@ -50,8 +51,9 @@ class QTran(nn.Module):
     def forward(self, agent_qs: Tensor, states: Tensor) -> tuple[Tensor, Tensor]:
         """(Q_joint [B, T, 1], V [B, T, 1]) of values [B, T, N] and states [B, T, S]."""
         check_shape("agent_qs", agent_qs, (*states.shape[:2], self.n_agents))
+        joint_qs = agent_qs if self.end_to_end else agent_qs.detach()
         v_inputs = th.cat([states, agent_qs], dim=-1) if self.v_sees_values else states
-        return self.Q(th.cat([states, agent_qs.detach()], dim=-1)), self.V(v_inputs)
+        return self.Q(th.cat([states, joint_qs], dim=-1)), self.V(v_inputs)
 
 
 class QTranBase(nn.Module):
