@@ -168,10 +168,16 @@ def test_qtran_against_its_networks_for_each_sample(v_sees):
 
 
 @pytest.mark.parametrize("v_sees", ["state", "values"])
-def test_values_enter_the_joint_value_of_qtran_detached(v_sees):
+def test_values_enter_the_joint_value_of_qtran_detached_if_asked_for(v_sees):
     values, states = values_and_states()
-    make(QTran, "qtran_values", qtran_v=v_sees)(values, states)[0].sum().backward()
+    make(QTran, "qtran_values", qtran_v=v_sees, qtran_end_to_end=False)(values, states)[0].sum().backward()
     assert values.grad is None
+
+
+def test_end_to_end_the_joint_value_of_qtran_passes_gradients_on():
+    values, states = values_and_states()
+    make(QTran, "qtran_values", qtran_end_to_end=True)(values, states)[0].sum().backward()
+    assert (values.grad.abs().amax((0, 1)) > 0).all()
 
 
 def test_v_of_the_released_form_passes_gradients_on():

@@ -28,12 +28,13 @@ def mlp(in_dim: int, hidden_dim: int, hidden_layers: int, out_dim: int = 1) -> n
 class QTran(nn.Module):
     """The VAST paper's QTRAN: Q_joint is a function of the state and the *values*, V of the state.
 
-    The values enter Q_joint detached: agents learn from the losses of Eq. 3 alone, Q_joint from its TD error.
-    A V that saw the values could zero both of those losses for any values, so by default it does not;
+    ``qtran_end_to_end: true`` lets the TD error of Q_joint train the values too (section 4.1: "learned end-to-end");
+    with false, the form of the released experiments, they enter detached and agents learn from the losses of Eq. 3
+    alone. A V that saw the values could zero both of those losses for any values, so by default it does not;
     ``qtran_v: values`` is the form of the released experiments, in which it does, and passes gradients on to them.
 
     Args:
-        args: n_agents, state_shape, mixing_embed_dim (units of both networks), qtran_v (state or values).
+        args: n_agents, state_shape, mixing_embed_dim (units of both networks), qtran_v (state or values), qtran_end_to_end.
     """
 
     def __init__(self, args: SimpleNamespace) -> None:
