@@ -34,7 +34,8 @@ class QTran(nn.Module):
     ``qtran_v: values`` is the form of the released experiments, in which it does, and passes gradients on to them.
 
     Args:
-        args: n_agents, state_shape, mixing_embed_dim (units of both networks), qtran_v (state or values), qtran_end_to_end.
+        args: n_agents, state_shape, mixing_embed_dim (units of both networks), qtran_v (state or values),
+            qtran_end_to_end.
     """
 
     def __init__(self, args: SimpleNamespace) -> None:
