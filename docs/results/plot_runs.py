@@ -1,0 +1,84 @@
+"""Draws the learning curves of recorded runs, and prints the table that goes with them.
+
+Needs requirements-plots.txt. The runs are folders of sacred's FileStorageObserver; runs that differ only in
+their seed are one curve (mean, with the range from the lowest to the highest seed shaded).
+
+    python docs/results/plot_runs.py PICTURE.png RUN_FOLDER [RUN_FOLDER ...]
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
+
+PANELS = {"test_return_mean": "test return", "test_completed_orders_mean": "completed orders per test episode"}
+# Okabe and Ito's palette, which colour-blind readers can tell apart; line styles help in print.
+COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"]
+STYLES = ["-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1))]
+LAST = 10  # evaluations that the table averages
+
+
+def label(config: dict) -> str:
+    """Name of a run's curve: the algorithm, with assigner and eta where it has sub-teams."""
+    if "eta" not in config:
+        return config["name"]
+    return f"{config['name']} ({config['assigner']}, eta={config['eta']:g})"
+
+
+def read_runs(folders: list[Path]) -> dict[str, list[tuple[int, dict]]]:
+    """(seed, metrics) of all runs, by label."""
+    runs = defaultdict(list)
+    for folder in folders:
+        config = json.loads((folder / "config.json").read_text())
+        metrics = json.loads((folder / "metrics.json").read_text())
+        runs[label(config)].append((config["seed"], metrics))
+    return runs
+
+
+def draw(runs: dict[str, list[tuple[int, dict]]], picture: Path) -> None:
+    """One panel per statistic, one curve per label."""
+    figure, axes = plt.subplots(1, len(PANELS), figsize=(11, 4), layout="constrained")
+    for axis, (key, title) in zip(axes, PANELS.items(), strict=True):
+        for (name, seeds), colour, style in zip(sorted(runs.items()), COLOURS, STYLES, strict=False):
+            length = min(len(metrics[key]["values"]) for _, metrics in seeds)
+            steps = np.array(seeds[0][1][key]["steps"][:length]) / 1000
+            values = np.array([metrics[key]["values"][:length] for _, metrics in seeds])
+            axis.plot(steps, values.mean(0), color=colour, linestyle=style, label=name, linewidth=1.5)
+            if len(seeds) > 1:
+                axis.fill_between(steps, values.min(0), values.max(0), color=colour, alpha=0.15, linewidth=0)
+        axis.set_xlabel("environment steps (thousands)")
+        axis.set_ylabel(title)
+        axis.grid(alpha=0.3)
+    axes[0].legend(fontsize=8)
+    figure.savefig(picture, dpi=110)
+
+
+def print_table(runs: dict[str, list[tuple[int, dict]]]) -> None:
+    """Markdown: the mean of the last evaluations of every run."""
+    print("| algorithm | seed | test return | completed orders |")
+    print("|---|---|---|---|")
+    for name, seeds in sorted(runs.items()):
+        for seed, metrics in sorted(seeds):
+            numbers = (np.mean(metrics[key]["values"][-LAST:]) for key in PANELS)
+            print(f"| {name} | {seed} | " + " | ".join(f"{number:.1f}" for number in numbers) + " |")
+
+
+def main() -> None:
+    """Reads, draws, prints."""
+    if len(sys.argv) < 3:
+        sys.exit(__doc__)
+    runs = read_runs([Path(argument) for argument in sys.argv[2:]])
+    draw(runs, Path(sys.argv[1]))
+    print_table(runs)
+
+
+if __name__ == "__main__":
+    main()
