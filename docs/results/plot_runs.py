@@ -27,10 +27,13 @@ LAST = 10  # evaluations that the table averages
 
 
 def label(config: dict) -> str:
-    """Name of a run's curve: the algorithm, with assigner and eta where it has sub-teams."""
-    if "eta" not in config:
-        return config["name"]
-    return f"{config['name']} ({config['assigner']}, eta={config['eta']:g})"
+    """Name of a run's curve: the algorithm, with assigner and eta where it has sub-teams, and how QTRAN learns."""
+    name = config["name"]
+    if "eta" in config:
+        name += f" ({config['assigner']}, eta={config['eta']:g})"
+    if "qtran" in (config["mixer"], config.get("subteam_mixer")) and not config.get("qtran_end_to_end"):
+        name += ", detached"
+    return name
 
 
 def read_runs(folders: list[Path]) -> dict[str, list[tuple[int, dict]]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shutil
@@ -85,7 +86,10 @@ class Project:
 
     def start(self, *arguments: str, cwd: Path | None = None) -> subprocess.Popen[str]:
         command = [sys.executable, str(self.root / "src" / "main.py"), *arguments]
-        return subprocess.Popen(command, cwd=cwd or self.root, env=self.env, stdout=-1, stderr=-1, text=True)
+        # Tests that a shell runs in the background ignore SIGINT, and their children would inherit that.
+        heed = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+        place = cwd or self.root
+        return subprocess.Popen(command, cwd=place, env=self.env, stdout=-1, stderr=-1, text=True, preexec_fn=heed)
 
     def call(self, *arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
         process = self.start(*arguments, cwd=cwd)

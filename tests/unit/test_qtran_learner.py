@@ -199,8 +199,15 @@ def test_the_joint_value_learns_from_the_td_error_alone(alg):
     loss = learner._loss(make_batch(learner))[1]["td_loss"]
     assert reached(learner, loss, learner.mixer.Q)
     assert not reached(learner, loss, learner.mixer.V)
-    # PyMARL's joint value trains the agents' memories too; the paper's is given detached values.
-    assert reached(learner, loss, learner.mac.agent) is (alg == "qtran")
+    # It trains the agents too: PyMARL's form through their memories, the paper's through their values.
+    assert reached(learner, loss, learner.mac.agent)
+
+
+def test_the_td_error_does_not_reach_the_agents_of_a_detached_joint_value():
+    learner = make_learner("qtran_values", qtran_end_to_end=False)
+    loss = learner._loss(make_batch(learner))[1]["td_loss"]
+    assert reached(learner, loss, learner.mixer.Q)
+    assert not reached(learner, loss, learner.mac.agent)
 
 
 @FORMS
