@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import string
 from collections import Counter
 from collections.abc import Sequence
@@ -10,11 +11,21 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from envs.grid import MOVES, FieldOfView, IntArray, parse_layout
+from envs.checks import check_actions, check_count
+from envs.grid import (
+    MOVES,
+    BoolArray,
+    FieldOfView,
+    IntArray,
+    cells_of,
+    parse_layout,
+    position_scale,
+    read_layout,
+    regions,
+)
 from envs.multiagentenv import MultiAgentEnv
 from utils.errors import UserError
 
-BoolArray = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.float32]
 
 DROP_OFF = 5  # the action after the moves
@@ -35,7 +46,7 @@ TIME_PENALTY = 0.01
 STATION = ITEM_TYPES + 1
 GOALS = {"#": 0, ".": 0, "1": 1, "2": 2, "3": 3, "4": 4, "W": STATION}
 
-# W work station, . floor, 1-4 drop-off of that type, # obstacle; the north is at the top.
+# The paper's maps: W work station, . floor, 1-4 drop-off of that type, # obstacle; the north is at the top.
 LAYOUTS = {
     4: """
         #W#
@@ -89,12 +100,14 @@ class Warehouse(MultiAgentEnv):
       ``position_scale``, one power of two for both axes, so they stay exact and below 1.
 
     Args:
-        n_agents: 4, 8 or 16.
+        n_agents: robots N, at least 1.
         episode_limit: steps of an episode.
         continuing_episode: True marks the time limit in ``info["episode_limit"]``, so that values bootstrap over it;
             False ends the episode there for good.
         time_penalty_on_completion: False spares an agent the time penalty in a step in which it completes an order, as
             the experiments released with the paper do; True is the paper's text.
+        layout: the map as ASCII text or the path of a file with it, in the symbols of ``LAYOUTS``; None: the paper's
+            for 4, 8 and 16 agents, and one made by `generate_layout` for any other number.
         seed: of the one random generator; None draws it from the operating system.
 
     Attributes that hold the situation; assigning them sets it up:
@@ -102,7 +115,8 @@ class Warehouse(MultiAgentEnv):
         remaining: int [N, 4], items of each type that an agent still has to deliver; all zero: only the return is left.
 
     Raises:
-        UserError: no layout for ``n_agents``, or an ``episode_limit`` below 1.
+        UserError: ``n_agents`` or ``episode_limit`` below 1, a malformed map (with line and column), or one on which an
+            order cannot be completed.
     """
 
     def __init__(
@@ -111,11 +125,12 @@ class Warehouse(MultiAgentEnv):
         episode_limit: int,
         continuing_episode: bool,
         time_penalty_on_completion: bool,
+        layout: str | None = None,
         seed: int | None = None,
     ) -> None:
-        if episode_limit < 1:
-            raise UserError(f"env_args.episode_limit={episode_limit!r}: an episode takes at least 1 step")
-        self.layout = read_layout(n_agents)
+        check_count("n_agents", n_agents)
+        check_count("episode_limit", episode_limit)
+        self.layout = choose_layout(n_agents, layout)
         self.n_agents = n_agents
         self.episode_limit = episode_limit
         self.continuing_episode = continuing_episode
@@ -129,7 +144,7 @@ class Warehouse(MultiAgentEnv):
         self._stations = cells_of(goals == STATION)
         self._floor = self._view.cells(cells_of(self.layout != "#"))
         self._goal_cells = self._view.cells(cells_of(goals > 0))
-        self.position_scale = 2 ** (max(height, width) - 1).bit_length()
+        self.position_scale = position_scale((height, width))
 
         self.positions: IntArray = np.zeros((n_agents, 2), dtype=np.int64)
         self.remaining: IntArray = np.zeros((n_agents, ITEM_TYPES), dtype=np.int64)
@@ -173,7 +188,7 @@ class Warehouse(MultiAgentEnv):
         """
         if not self._running:
             raise RuntimeError("no episode is running: call reset() first")
-        checked = check_actions(actions, self.n_agents)
+        checked = check_actions(actions, self.n_agents, N_ACTIONS)
         collided = self._move(checked)
         delivered, completed = self._drop_off(checked == DROP_OFF)
         self.steps += 1
@@ -296,25 +311,77 @@ class Warehouse(MultiAgentEnv):
         return "\n".join([*rows, *tasks, summary])
 
 
-def read_layout(n_agents: int) -> npt.NDArray[np.str_]:
-    """The map for ``n_agents``, characters [height, width], row 0 in the south."""
-    if n_agents not in LAYOUTS:
-        sizes = ", ".join(map(str, LAYOUTS))
-        raise UserError(f"env_args.n_agents={n_agents!r}: Warehouse has no layout for it, choose one of {sizes}")
-    return parse_layout(LAYOUTS[n_agents], symbols="".join(GOALS))
+# --- maps ---
 
 
-def cells_of(mask: BoolArray) -> IntArray:
-    """Positions (x, y) of the true cells of ``mask`` [height, width], row by row from the south-west corner."""
-    return np.argwhere(mask)[:, ::-1]
+def choose_layout(n_agents: int, layout: str | None) -> npt.NDArray[np.str_]:
+    """The map for ``n_agents``, or the one that the user gives; characters [height, width], row 0 in the south."""
+    symbols = "".join(GOALS)
+    if layout is None:
+        return parse_layout(LAYOUTS.get(n_agents) or generate_layout(n_agents), symbols)
+    chosen = read_layout(layout, symbols)
+    check_goals(chosen)
+    return chosen
 
 
-def check_actions(actions: Sequence[int] | npt.NDArray[np.integer], n_agents: int) -> IntArray:
-    """``actions`` as an array [N]; ValueError unless they are N numbers in 0..5."""
-    checked = np.asarray(actions, dtype=np.int64)
-    if checked.shape != (n_agents,) or checked.min() < 0 or checked.max() >= N_ACTIONS:
-        raise ValueError(f"actions: expected {n_agents} numbers in 0..{N_ACTIONS - 1}, got {checked.tolist()}")
-    return checked
+def generate_layout(n_agents: int) -> str:
+    """A map like the paper's Warehouse[16] for any number of agents, the north at the top.
+
+    Obstacles at every second cell of a block, four drop-offs around each of them (1 or 2 in the north and south, 3 or 4
+    in the west and east, in turn), aisles between, a ring road around the block, and stations on the rim at both ends
+    of each row and column of obstacles. There are at least as many free cells per agent as in Warehouse[16].
+    """
+    columns, rows = lattice_size(n_agents)
+    grid = np.full((2 * rows + 5, 2 * columns + 5), ".")
+    block = grid[2:-2, 2:-2]
+    block[1::2, 1::2] = "#"
+    block[::2, 1::2] = in_turn("21", rows + 1, columns)
+    block[1::2, ::2] = in_turn("34", rows, columns + 1)
+    grid[[0, -1], :] = "#"
+    grid[:, [0, -1]] = "#"
+    grid[[0, -1], 3:-3:2] = "W"
+    grid[3:-3:2, [0, -1]] = "W"
+    return "\n".join("".join(row) for row in grid)
+
+
+def lattice_size(n_agents: int) -> tuple[int, int]:
+    """Columns and rows of obstacles of a generated map.
+
+    The smallest map that gives every agent the free cells (stations included) that it has in the paper's Warehouse[16],
+    which are 81 for 16; at most twice as many columns as rows, the more the better among equals.
+    """
+    most = math.isqrt(2 * n_agents) + 1  # rows of a square lattice that is certainly enough
+    sizes = [(columns, rows) for rows in range(1, most + 1) for columns in range(rows, 2 * rows + 1)]
+    fitting = [size for size in sizes if 16 * lattice_cells(*size) >= 81 * n_agents]
+    return min(fitting, key=lambda size: (lattice_cells(*size), -size[0]))
+
+
+def lattice_cells(columns: int, rows: int) -> int:
+    """Cells of a generated map that are no obstacle: inside the rim, and two stations for each row and column."""
+    return (2 * columns + 3) * (2 * rows + 3) - columns * rows + 2 * (columns + rows)
+
+
+def in_turn(pair: str, height: int, width: int) -> npt.NDArray[np.str_]:
+    """Two symbols in turn as on a chessboard, [height, width]."""
+    return np.array(list(pair))[np.add.outer(np.arange(height), np.arange(width)) % 2]
+
+
+def check_goals(layout: npt.NDArray[np.str_]) -> None:
+    """Raises UserError unless there is a work station, and a way from each one to every type of drop-off."""
+    stations, areas = cells_of(layout == "W"), regions(layout != "#")
+    if not len(stations):
+        raise UserError("env_args.layout: the map has no work station (W), where agents start")
+    for kind in "1234":
+        at_hand = np.unique(areas[layout == kind])
+        for x, y in stations:
+            if areas[y, x] not in at_hand:
+                raise UserError(
+                    f"env_args.layout: no drop-off of type {kind} can be reached from the work station at x={x}, y={y} "
+                    "(x counts from 0 in the west, y from 0 in the south)"
+                )
+
+
+# --- rules ---
 
 
 def draw_orders(rng: np.random.Generator, n_orders: int) -> IntArray:

@@ -340,8 +340,8 @@ def test_what_a_worker_said_before_it_ended_is_heard():
 
 
 def test_a_users_mistake_in_a_worker_stays_one():
-    config = load_config("vdn", "warehouse", ["env_args.n_agents=5", "runner=parallel", "batch_size_run=2"])
-    with pytest.raises(UserError, match="env_args.n_agents=5"):
+    config = load_config("vdn", "warehouse", ["env_args.n_agents=0", "runner=parallel", "batch_size_run=2"])
+    with pytest.raises(UserError, match="env_args.n_agents=0"):
         build(config)
     assert multiprocessing.active_children() == []
 

@@ -1,0 +1,27 @@
+"""Checks of what the environments of this project are given."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from utils.errors import UserError
+
+
+def check_count(key: str, value: Any) -> None:
+    """Raises UserError unless ``env_args.key``, a number of agents or steps, is a whole number of at least 1."""
+    if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 1:
+        raise UserError(f"env_args.{key}={value!r}: expected a whole number of at least 1")
+
+
+def check_actions(
+    actions: Sequence[int] | npt.NDArray[np.integer], n_agents: int, n_actions: int
+) -> npt.NDArray[np.int64]:
+    """``actions`` as an array [N]; ValueError unless they are N numbers in 0..A-1."""
+    checked = np.asarray(actions, dtype=np.int64)
+    if checked.shape != (n_agents,) or checked.min() < 0 or checked.max() >= n_actions:
+        raise ValueError(f"actions: expected {n_agents} numbers in 0..{n_actions - 1}, got {checked.tolist()}")
+    return checked
