@@ -58,6 +58,7 @@ def build(config: Mapping[str, Any]) -> Experiment:
 
 def _assemble(args: SimpleNamespace, logger: Logger, runner: Any) -> Experiment:
     env_info = runner.get_env_info()
+    check_environment(args, env_info)
     args = runner.args = describe_environment(args, env_info)
     scheme, groups, preprocess = episode_scheme(env_info)
     length = env_info["episode_limit"] + 1
@@ -105,6 +106,14 @@ def check_ranges(args: SimpleNamespace) -> None:
         raise UserError(
             f"batch_size: expected at most buffer_size={args.buffer_size} episodes, got {args.batch_size}: "
             "raise buffer_size or lower batch_size"
+        )
+
+
+def check_environment(args: SimpleNamespace, env_info: Mapping[str, Any]) -> None:
+    """Raises UserError if the configuration withholds what the environment needs."""
+    if env_info.get("needs_agent_id", False) and not args.obs_agent_id:
+        raise UserError(
+            f"obs_agent_id: expected true, got false: env '{args.env}' leaves it to the id to tell its agents apart"
         )
 
 

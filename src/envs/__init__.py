@@ -7,6 +7,8 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
+from envs.battle import Battle
+from envs.gaussian_squeeze import GaussianSqueeze
 from envs.multiagentenv import MultiAgentEnv
 from envs.warehouse import Warehouse
 from utils.errors import UserError
@@ -30,4 +32,6 @@ def starcraft2(**kwargs: Any) -> MultiAgentEnv:
 
 REGISTRY = Registry("environment")
 REGISTRY["warehouse"] = partial(env_fn, env=Warehouse)
+REGISTRY["battle"] = partial(env_fn, env=Battle)
+REGISTRY["gaussian_squeeze"] = partial(env_fn, env=GaussianSqueeze)
 REGISTRY["sc2"] = partial(env_fn, env=starcraft2)

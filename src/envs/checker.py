@@ -119,7 +119,7 @@ def _check_interface(env: Any) -> Iterator[str]:
         yield f"get_env_info() returns {type(info).__name__}, expected a dict"
         return
     problems = [*_check_sizes(env, info)]
-    yield from problems or _check_indices(info)
+    yield from problems or _check_optional(info)
 
 
 def _check_sizes(env: Any, info: dict[str, Any]) -> Iterator[str]:
@@ -141,8 +141,8 @@ def _is_size(value: Any, may_be_tuple: bool) -> bool:
     return isinstance(value, (int, np.integer)) and not isinstance(value, bool) and bool(value > 0)
 
 
-def _check_indices(info: dict[str, Any]) -> Iterator[str]:
-    """The optional keys that say where the state holds positions and lives."""
+def _check_optional(info: dict[str, Any]) -> Iterator[str]:
+    """The optional keys: where the state holds positions and lives, and whether agents need their identity."""
     n_agents, state_shape = info["n_agents"], info["state_shape"]
     for key, shape in (("agent_position_index", (n_agents, 2)), ("agent_alive_index", (n_agents,))):
         if key not in info:
@@ -154,6 +154,8 @@ def _check_indices(info: dict[str, Any]) -> Iterator[str]:
             yield f"get_env_info()['{key}'] has shape {index.shape}, expected {shape}"
         elif index.min() < 0 or index.max() >= np.prod(state_shape):
             yield f"get_env_info()['{key}'] points outside the state of size {state_shape}"
+    if not isinstance(info.get("needs_agent_id", False), bool):
+        yield f"get_env_info()['needs_agent_id'] is {info['needs_agent_id']!r}, expected True or False"
 
 
 def _play(env: Any, rng: np.random.Generator, record: list[Any]) -> Iterator[str]:

@@ -95,10 +95,12 @@ class MultiAgentEnv:
     def get_env_info(self) -> dict[str, Any]:
         """Sizes that the rest of the framework builds on.
 
-        A subclass may add, for state vectors that hold positions,
+        A subclass may add
 
-        - ``agent_position_index``: int [N, 2], the state entries with each agent's x and y, both in one scale, and
-        - ``agent_alive_index``: int [N], the state entry that is positive as long as the agent lives.
+        - ``agent_position_index``: int [N, 2], the state entries with each agent's x and y, both in one scale,
+        - ``agent_alive_index``: int [N], the state entry that is positive as long as the agent lives,
+        - ``needs_agent_id``: True if the agents cannot do without their identity, so that ``obs_agent_id=False`` is
+          refused.
         """
         return {
             "state_shape": self.get_state_size(),

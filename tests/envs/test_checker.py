@@ -142,6 +142,7 @@ BROKEN = {
     "get_env_info() lacks 'episode_limit'": broken(get_env_info=without("episode_limit")),
     "get_env_info()['n_agents'] is 2.0, expected a positive integer": with_info(n_agents=2.0),
     "get_env_info()['n_agents'] is True, expected a positive integer": with_info(n_agents=True),
+    "get_env_info()['needs_agent_id'] is 1, expected True or False": with_info(needs_agent_id=1),
     "get_env_info()['episode_limit'] is 0, expected a positive integer": with_info(episode_limit=0),
     "get_env_info()['obs_shape'] is (2, 0), expected a positive integer": broken(get_obs_size=lambda env, size: (2, 0)),
     "get_env_info()['state_shape'] is 6, but get_state_size() returns 5": with_info(state_shape=6),
@@ -323,7 +324,7 @@ def test_command_line_on_a_users_environment(tmp_path):
     ("arguments", "message"),
     [
         (["warehous"], "error: unknown environment 'warehous' (did you mean 'warehouse'?): registered are "),
-        (["warehouse", "n_agents=5"], "error: env_args.n_agents=5: "),
+        (["warehouse", "n_agents=0"], "error: env_args.n_agents=0: "),
         (["warehouse", "n_agents"], "error: 'n_agents' is no setting: expected key=value"),
         (["warehouse", "agents=4"], "error: cannot build 'warehouse': TypeError"),
         (["nowhere:MyEnv"], "error: cannot import 'nowhere' for 'nowhere:MyEnv'"),

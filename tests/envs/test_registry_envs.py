@@ -10,9 +10,11 @@ import pytest
 import yaml
 
 import envs
+from components.episode_buffer import buffer_bytes
 from envs import REGISTRY
 from envs.checker import check_env
 from envs.warehouse import Warehouse
+from run import episode_scheme
 from utils.errors import UserError
 
 CONFIGS = Path(envs.__file__).parents[1] / "config" / "envs"
@@ -48,6 +50,7 @@ def test_warehouse_defaults_are_those_of_the_paper():
             "episode_limit": 50,
             "continuing_episode": False,
             "time_penalty_on_completion": True,
+            "layout": None,
             "seed": None,
         },
         "gamma": 0.95,
@@ -59,6 +62,54 @@ def test_warehouse_defaults_are_those_of_the_paper():
         "learner_log_interval": 2000,
         "buffer_size": 5000,
     }
+
+
+def test_battle_defaults_are_those_of_the_paper():
+    assert config("battle") == {
+        "env": "battle",
+        "env_args": {
+            "n_agents": 20,
+            "episode_limit": 100,
+            "continuing_episode": False,
+            "recovery": 0.01,
+            "layout": None,
+            "seed": None,
+        },
+        "gamma": 0.99,
+        "t_max": 2000000,
+        "test_interval": 10000,
+        "test_nepisode": 20,
+        "log_interval": 10000,
+        "runner_log_interval": 10000,
+        "learner_log_interval": 10000,
+        "buffer_size": 500,
+    }
+
+
+def test_gaussian_squeeze_defaults_are_those_of_the_paper():
+    assert config("gaussian_squeeze") == {
+        "env": "gaussian_squeeze",
+        "env_args": {"n_agents": 200},
+        "gamma": 1.0,
+        "t_max": 100000,
+        "test_interval": 200,
+        "test_nepisode": 20,
+        "log_interval": 1000,
+        "runner_log_interval": 200,
+        "learner_log_interval": 200,
+        "buffer_size": 5000,
+    }
+
+
+@pytest.mark.parametrize(("name", "sizes"), [("battle", (20, 40, 80)), ("gaussian_squeeze", (200, 400, 800))])
+def test_the_papers_sizes_fit_into_memory(name, sizes):
+    """The replay buffer of the default configuration takes at most half of 8 GB."""
+    for n_agents in sizes:
+        settings = config(name)
+        env = REGISTRY[name](**{**settings["env_args"], "n_agents": n_agents})
+        scheme, groups, preprocess = episode_scheme(env.get_env_info())
+        size = buffer_bytes(scheme, groups, settings["buffer_size"], env.episode_limit + 1, preprocess)
+        assert size <= 4e9
 
 
 def test_sc2_without_smac_is_one_clear_line(monkeypatch):

@@ -1,0 +1,455 @@
+"""Battle[N]: an army of learning agents fights one of scripted opponents (the paper, section 5.1)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from envs.checks import check_actions, check_count
+from envs.grid import MOVES, BoolArray, FieldOfView, IntArray, cells_of, parse_layout, position_scale, read_layout
+from envs.multiagentenv import MultiAgentEnv
+from utils.errors import UserError
+
+HealthArray = npt.NDArray[np.float64]
+FloatArray = npt.NDArray[np.float32]
+
+NORTH, SOUTH, WEST, EAST, ATTACK = range(1, 6)  # the actions after 0, stay
+STEPS = np.vstack([MOVES, (0, 0)])  # (dx, dy) of each action; an attack stays in place
+N_ACTIONS = len(STEPS)
+VIEW_RADIUS = 3  # cells; a 7x7 field of view
+VIEW_CHANNELS = 4
+AGENT_FEATURES = 4  # x, y, alive, health
+MAX_HEALTH = 3.0
+
+HIT_REWARD = 1.0
+MISS_PENALTY = 0.1
+WOUND_PENALTY = 0.5
+
+SYMBOLS = "AO."
+
+# The paper's maps: A learning agents, O opponents, . empty; the north is at the top.
+LAYOUTS = {
+    20: """
+        ..........
+        ..........
+        .AA....OO.
+        AAAA..OOOO
+        AAAA..OOOO
+        AAAA..OOOO
+        AAAA..OOOO
+        .AA....OO.
+        ..........
+        ..........
+    """,
+    40: """
+        ..............
+        ..............
+        ..............
+        .AAAA....OOOO.
+        .AAAA....OOOO.
+        AAAAAA..OOOOOO
+        AAAAAA..OOOOOO
+        AAAAAA..OOOOOO
+        AAAAAA..OOOOOO
+        .AAAA....OOOO.
+        .AAAA....OOOO.
+        ..............
+        ..............
+        ..............
+    """,
+    80: """
+        ..................
+        ..................
+        ..................
+        ..AAAA......OOOO..
+        .AAAAAA....OOOOOO.
+        .AAAAAA....OOOOOO.
+        AAAAAAAA..OOOOOOOO
+        AAAAAAAA..OOOOOOOO
+        AAAAAAAA..OOOOOOOO
+        AAAAAAAA..OOOOOOOO
+        AAAAAAAA..OOOOOOOO
+        AAAAAAAA..OOOOOOOO
+        .AAAAAA....OOOOOO.
+        .AAAAAA....OOOOOO.
+        ..AAAA......OOOO..
+        ..................
+        ..................
+        ..................
+    """,
+}
+
+
+class Battle(MultiAgentEnv):
+    """N agents fight an army of opponents that walk towards the agents in sight and attack them.
+
+    Actions: 0 stay, 1 north, 2 south, 3 west, 4 east, 5 attack; several agents may share a cell, and a move out of the
+    field is idle. Everybody has 3 health points, lives as long as some are left, and recovers ``recovery`` of them at
+    the start of each turn of its own. The agents act first, one after the other in random order, then the opponents.
+    An attack takes one health point from one living opponent in the same cell, drawn uniformly. A dead agent stays
+    where it fell, is seen by nobody, observes zeros and has only action 0.
+
+    An opponent attacks an agent in its cell, drawn uniformly. If there is none, it draws uniformly from a list: for
+    each cell in its field of view that holds a living agent, one entry per axis on which that cell differs (towards
+    it), and one more 'west' in the eastern half. If the list is empty, it draws from all six actions. It decides by
+    the situation at the start of the opponents' turn, so it may strike where everybody has been killed since.
+
+    The team reward of a step sums over the agents: +1 per hit, -0.1 per attack on a cell that had no opponent at the
+    start of the step (nothing if all of them were killed earlier in it), -0.5 per hit taken.
+
+    Observation of one agent, float32 [196]: four channels of its 7x7 field of view, each row by row from the north-west
+    corner: its own health; the other agents'; the opponents' (summed over a cell, in units of full health); cells
+    outside.
+
+    State, float32, in this order:
+
+    - summed health of the agents on each cell (row by row from the south-west corner), in units of full health,
+    - summed health of the opponents on each cell,
+    - per agent: x, y, alive (0 or 1), health in units of full health. Positions are divided by ``position_scale``, one
+      power of two for both axes, so they stay exact and below 1; those of the dead are where they fell.
+
+    Args:
+        n_agents: learning agents N, at least 1.
+        episode_limit: steps of an episode, which ends earlier when an army is dead.
+        continuing_episode: True marks the time limit in ``info["episode_limit"]``, so that values bootstrap over it,
+            unless an army died in the same step; False ends the episode there for good.
+        recovery: health points that a living, wounded agent or opponent recovers per step; 0.01 is the paper's text,
+            the experiments released with it use 0.1.
+        layout: the map as ASCII text or the path of a file with it, in the symbols of ``LAYOUTS``; None: the paper's
+            for 20, 40 and 80 agents, and one made by `generate_layout` for any other number.
+        seed: of the one random generator; None draws it from the operating system.
+
+    Attributes that hold the situation; assigning them sets it up. M is the number of opponents, N unless ``layout``
+    says otherwise:
+        positions, opponent_positions: int [N, 2] and [M, 2], (x, y) in cells.
+        health, opponent_health: float64 [N] and [M], health points; 0 is dead.
+
+    Raises:
+        UserError: ``n_agents`` or ``episode_limit`` below 1, ``recovery`` not in [0, 3], a malformed map (with line and
+            column), or one without opponents or with another number of agents.
+    """
+
+    def __init__(
+        self,
+        n_agents: int,
+        episode_limit: int,
+        continuing_episode: bool,
+        recovery: float,
+        layout: str | None = None,
+        seed: int | None = None,
+    ) -> None:
+        check_count("n_agents", n_agents)
+        check_count("episode_limit", episode_limit)
+        if not 0 <= recovery <= MAX_HEALTH:
+            raise UserError(f"env_args.recovery={recovery!r}: expected health points per step in [0, {MAX_HEALTH:g}]")
+        self.n_agents = n_agents
+        self.episode_limit = episode_limit
+        self.continuing_episode = continuing_episode
+        self.recovery = recovery
+
+        self.layout = choose_layout(n_agents, layout)
+        self.height, self.width = self.layout.shape
+        everywhere = np.ones(self.layout.shape, dtype=bool)
+        self._view = FieldOfView(self.layout.shape, VIEW_RADIUS)
+        self._outside = self._view.flatten(~everywhere, outside=True)
+        self._field = self._view.cells(cells_of(everywhere))
+        self.position_scale = position_scale(self.layout.shape)
+        self._line_up()
+        self._running = False
+        self.seed(seed)
+
+    def seed(self, seed: int | None = None) -> None:
+        """Restart the random generator; None draws a seed from the operating system."""
+        self._rng = np.random.default_rng(seed)
+
+    def reset(self) -> tuple[FloatArray, FloatArray]:
+        """Line both armies up in full health, as the map shows them; returns observations and state."""
+        self._line_up()
+        self._running = True
+        return self.get_obs(), self.get_state()
+
+    def _line_up(self) -> None:
+        self.positions, self.opponent_positions = cells_of(self.layout == "A"), cells_of(self.layout == "O")
+        self.health: HealthArray = np.full(len(self.positions), MAX_HEALTH)
+        self.opponent_health: HealthArray = np.full(len(self.opponent_positions), MAX_HEALTH)
+        self.steps = 0
+
+    # --- dynamics ---
+
+    def step(self, actions: Sequence[int] | npt.NDArray[np.integer]) -> tuple[float, bool, dict[str, Any]]:
+        """Let the agents act, then the opponents.
+
+        Args:
+            actions: [N] integers in 0..5, 0 for the dead.
+
+        Returns:
+            The team reward, whether the episode has ended, and ``kill_count``, opponents killed minus agents lost in
+            this episode so far, with ``episode_limit: True`` if only the time limit ended a continuing episode.
+
+        Raises:
+            ValueError: not N actions in 0..5, or a dead agent acts.
+            RuntimeError: the episode has ended, or none was started.
+        """
+        if not self._running:
+            raise RuntimeError("no episode is running: call reset() first")
+        checked = check_actions(actions, self.n_agents, N_ACTIONS)
+        if checked[self.health == 0].any():
+            raise ValueError(f"actions: a dead agent can only take action 0, got {checked.tolist()}")
+        hits, misses = self._agents_act(checked)
+        wounds = self._opponents_act()
+        self.steps += 1
+
+        army_dead = not (self.health.any() and self.opponent_health.any())
+        terminated = army_dead or self.steps >= self.episode_limit
+        self._running = not terminated
+        info: dict[str, Any] = {"kill_count": self.kills - self.losses}
+        if terminated and self.continuing_episode and not army_dead:
+            info["episode_limit"] = True
+        return team_reward(hits, misses, wounds), terminated, info
+
+    def _agents_act(self, actions: IntArray) -> tuple[int, int]:
+        """Carry out the agents' actions; returns how many attacks hit, and how many had nobody to hit from the start.
+
+        Moves touch nobody else, so only the attacks need turns.
+        """
+        self.health = recover(self.health, self.recovery)
+        self.positions = walk(self.positions, actions, self.layout.shape)
+        attackers = self._rng.permutation(np.flatnonzero(actions == ATTACK))
+        aims, enemies = self._view.cells(self.positions[attackers]), self._view.cells(self.opponent_positions)
+        hits, misses, self.opponent_health = strike(self._rng, aims, enemies, self.opponent_health)
+        return hits, misses
+
+    def _opponents_act(self) -> int:
+        """Let the living opponents decide and act; returns how many of their attacks hit."""
+        living = np.flatnonzero(self.opponent_health)
+        self.opponent_health = recover(self.opponent_health, self.recovery)
+        actions = np.zeros(len(self.opponent_health), dtype=np.int64)
+        actions[living] = self._decide(self.opponent_positions[living])
+        self.opponent_positions = walk(self.opponent_positions, actions, self.layout.shape)
+        attackers = self._rng.permutation(np.flatnonzero(actions == ATTACK))
+        aims, enemies = self._view.cells(self.opponent_positions[attackers]), self._view.cells(self.positions)
+        wounds, _, self.health = strike(self._rng, aims, enemies, self.health)
+        return wounds
+
+    def _decide(self, positions: IntArray) -> IntArray:
+        """Draw an action for each opponent at ``positions`` [M, 2] from its list; [M]."""
+        living = self._view.cells(self.positions[self.health > 0])
+        held = np.bincount(living, minlength=self._view.size) > 0
+        seen = held[self._view.windows(self._view.cells(positions))]
+        return draw(self._rng, opponent_options(seen, eastern=2 * positions[:, 0] >= self.width))
+
+    # --- what the agents and the learner see ---
+
+    def get_obs(self) -> FloatArray:
+        """Observations of all agents, [N, 196]; the class docstring tells their layout."""
+        windows = self._view.windows(self._view.cells(self.positions))
+        own = self.health / MAX_HEALTH
+        others = self._health_map(self.positions, self.health)[windows]
+        others[:, self._view.centre] -= own
+        obs = np.zeros((self.n_agents, VIEW_CHANNELS, self._view.side**2), dtype=np.float32)
+        obs[:, 0, self._view.centre] = own
+        obs[:, 1] = others
+        obs[:, 2] = self._health_map(self.opponent_positions, self.opponent_health)[windows]
+        obs[:, 3] = self._outside[windows]
+        obs[self.health == 0] = 0
+        return obs.reshape(self.n_agents, -1)
+
+    def get_obs_agent(self, agent_id: int) -> FloatArray:
+        """Observation of one agent, [196]."""
+        return self.get_obs()[agent_id]
+
+    def get_obs_size(self) -> int:
+        """Length of one agent's observation."""
+        return VIEW_CHANNELS * self._view.side**2
+
+    def get_state(self) -> FloatArray:
+        """Global state, [get_state_size()]; the class docstring tells its layout."""
+        agents = self._health_map(self.positions, self.health)[self._field]
+        opponents = self._health_map(self.opponent_positions, self.opponent_health)[self._field]
+        features = np.column_stack([self.positions / self.position_scale, self.health > 0, self.health / MAX_HEALTH])
+        return np.concatenate([agents, opponents, features.ravel()], dtype=np.float32)
+
+    def get_state_size(self) -> int:
+        """Length of the global state."""
+        return 2 * len(self._field) + self.n_agents * AGENT_FEATURES
+
+    def _health_map(self, positions: IntArray, health: HealthArray) -> HealthArray:
+        """Summed health of an army on every cell of the flattened grid, in units of full health."""
+        return np.bincount(self._view.cells(positions), weights=health / MAX_HEALTH, minlength=self._view.size).astype(
+            np.float64
+        )
+
+    def get_avail_actions(self) -> IntArray:
+        """All actions for the living, 0 alone for the dead, [N, 6] of 0 and 1."""
+        avail = np.ones((self.n_agents, N_ACTIONS), dtype=np.int64)
+        avail[self.health == 0, 1:] = 0
+        return avail
+
+    def get_avail_agent_actions(self, agent_id: int) -> IntArray:
+        """The same for one agent, [6]."""
+        return self.get_avail_actions()[agent_id]
+
+    def get_total_actions(self) -> int:
+        """Number of actions."""
+        return N_ACTIONS
+
+    def get_env_info(self) -> dict[str, Any]:
+        """Sizes, and where the state holds each agent's (x, y) and whether it lives."""
+        x = 2 * len(self._field) + AGENT_FEATURES * np.arange(self.n_agents)
+        return {
+            **super().get_env_info(),
+            "agent_position_index": np.stack([x, x + 1], axis=1),
+            "agent_alive_index": x + 2,
+        }
+
+    @property
+    def kills(self) -> int:
+        """Opponents killed in this episode so far."""
+        return int((self.opponent_health == 0).sum())
+
+    @property
+    def losses(self) -> int:
+        """Agents killed in this episode so far."""
+        return int((self.health == 0).sum())
+
+    def get_stats(self) -> dict[str, int]:
+        """Counts of this episode so far."""
+        return {"kill_count": self.kills - self.losses, "kills": self.kills, "losses": self.losses}
+
+    def render(self) -> str:
+        """The map with living agents (A), opponents (O) and cells that hold both (X), and how the armies stand."""
+        picture = np.full(self.layout.shape, ".")
+        for x, y in self.positions[self.health > 0]:
+            picture[y, x] = "A"
+        for x, y in self.opponent_positions[self.opponent_health > 0]:
+            picture[y, x] = "X" if picture[y, x] in "AX" else "O"
+        rows = ["".join(row) for row in picture[::-1]]
+        return "\n".join(
+            [
+                *rows,
+                f"agents: {self.n_agents - self.losses} of {self.n_agents}, health {self.health.sum():.2f}",
+                f"opponents: {len(self.opponent_health) - self.kills} of {len(self.opponent_health)}, "
+                f"health {self.opponent_health.sum():.2f}",
+                f"step {self.steps} of {self.episode_limit}, kill count {self.kills - self.losses}",
+            ]
+        )
+
+
+# --- maps ---
+
+
+def choose_layout(n_agents: int, layout: str | None) -> npt.NDArray[np.str_]:
+    """The map for ``n_agents``, or the one that the user gives; characters [height, width], row 0 in the south."""
+    if layout is None:
+        return parse_layout(LAYOUTS.get(n_agents) or generate_layout(n_agents), SYMBOLS)
+    chosen = read_layout(layout, SYMBOLS)
+    drawn = int((chosen == "A").sum())
+    if drawn != n_agents:
+        raise UserError(f"env_args.n_agents={n_agents}: env_args.layout shows {drawn} agents (A); both must agree")
+    if not (chosen == "O").any():
+        raise UserError("env_args.layout: the map has no opponent (O)")
+    return chosen
+
+
+def generate_layout(n_agents: int) -> str:
+    """A map like the paper's for any number of agents, the north at the top.
+
+    The field is the smallest square of even side with at least four cells per agent, as in the paper (10, 14, 18). The
+    agents fill the western half, less the column next to the middle, from its centre outwards (the front first among
+    equally distant cells); the opponents mirror them.
+    """
+    depth = max(1, math.isqrt(n_agents - 1))  # columns of an army
+    side = 2 * depth + 2
+    cells = [(x, y) for x in reversed(range(depth)) for y in range(side)]
+    cells.sort(key=lambda cell: (2 * cell[0] + 1 - depth) ** 2 + (2 * cell[1] + 1 - side) ** 2)
+    rows = [["."] * side for _ in range(side)]
+    for x, y in cells[:n_agents]:
+        rows[y][x], rows[y][side - 1 - x] = "A", "O"
+    return "\n".join("".join(row) for row in rows)
+
+
+# --- rules ---
+
+
+def recover(health: HealthArray, recovery: float) -> HealthArray:
+    """Health points after the recovery of a turn: of the living, and up to 3.
+
+    Rounded, so that what should be a whole number is one, and nobody survives a hit by a rounding error.
+    """
+    return np.where(health > 0, np.minimum(health + recovery, MAX_HEALTH).round(9), health)
+
+
+def walk(positions: IntArray, actions: IntArray, shape: tuple[int, ...]) -> IntArray:
+    """Positions [n, 2] after ``actions`` [n] in a field [height, width], which nobody leaves."""
+    return np.clip(positions + STEPS[actions], 0, (shape[1] - 1, shape[0] - 1))
+
+
+def strike(
+    rng: np.random.Generator, aims: IntArray, cells: IntArray, health: HealthArray
+) -> tuple[int, int, HealthArray]:
+    """Let attackers strike one after the other, each at one living enemy in its cell, drawn uniformly.
+
+    Args:
+        aims: the cells of the attackers, in the order in which they act.
+        cells: the cell of each enemy.
+        health: health points of each enemy.
+
+    Returns:
+        How many strikes hit, how many missed because no living enemy was in the cell before the first strike, and the
+        enemies' health points afterwards. A strike at a cell where all were killed by strikes before it is neither.
+    """
+    living: dict[int, list[int]] = {}
+    for enemy in np.flatnonzero(health).tolist():
+        living.setdefault(int(cells[enemy]), []).append(enemy)
+    health, hits, misses = health.copy(), 0, 0
+    for aim, luck in zip(aims.tolist(), rng.random(len(aims)).tolist(), strict=True):
+        targets = living.get(aim)
+        if targets is None:
+            misses += 1
+        elif targets:
+            target = targets[int(luck * len(targets))]
+            health[target] = max(0.0, health[target] - 1)
+            hits += 1
+            if health[target] == 0:
+                targets.remove(target)
+    return hits, misses, health
+
+
+def _directions() -> IntArray:
+    """Which actions lead towards each cell of a field of view, row by row from the north-west corner, [49, 6]."""
+    reach = np.arange(-VIEW_RADIUS, VIEW_RADIUS + 1)
+    dy, dx = (offsets.ravel() for offsets in np.meshgrid(reach[::-1], reach, indexing="ij"))
+    stay = np.zeros_like(dx)
+    return np.stack([stay, dy > 0, dy < 0, dx < 0, dx > 0, stay], axis=1).astype(np.int64)
+
+
+DIRECTIONS = _directions()
+
+
+def opponent_options(seen: BoolArray, eastern: BoolArray) -> IntArray:
+    """How often each action stands in the list that an opponent draws from, [M, 6].
+
+    Args:
+        seen: which cells of each opponent's field of view hold a living agent, [M, 49].
+        eastern: whether each opponent stands in the eastern half, [M].
+    """
+    options = seen @ DIRECTIONS
+    options[:, WEST] += eastern
+    options[~options.any(axis=1)] = 1
+    options[seen[:, seen.shape[1] // 2]] = np.arange(N_ACTIONS) == ATTACK
+    return options
+
+
+def draw(rng: np.random.Generator, options: IntArray) -> IntArray:
+    """One action for each row of ``options`` [M, 6], with chances in proportion to the entries, [M]."""
+    ends = options.cumsum(axis=1)
+    return (rng.integers(ends[:, -1])[:, None] >= ends).sum(axis=1)
+
+
+def team_reward(hits: int, misses: int, wounds: int) -> float:
+    """Sum of the agents' rewards: opponents hit, attacks on empty cells, and hits taken (the paper, section 5.1)."""
+    return HIT_REWARD * hits - MISS_PENALTY * misses - WOUND_PENALTY * wounds
