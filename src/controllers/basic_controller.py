@@ -77,8 +77,7 @@ class BasicMAC:
 
     def _policy(self, logits: Tensor, avail_actions: Tensor, test_mode: bool) -> Tensor:
         """Action probabilities, mixed with uniform ones at the selector's epsilon while training."""
-        # PyMARL's key of its policy configs; a configuration without it means the masked form.
-        masked = getattr(self.args, "mask_before_softmax", True)
+        masked = self.args.mask_before_softmax
         if masked:
             logits = logits.masked_fill(avail_actions == 0, -1e10)
         probabilities = th.softmax(logits, dim=-1)

@@ -258,10 +258,6 @@ class Battle(MultiAgentEnv):
         obs[self.health == 0] = 0
         return obs.reshape(self.n_agents, -1)
 
-    def get_obs_agent(self, agent_id: int) -> FloatArray:
-        """Observation of one agent, [196]."""
-        return self.get_obs()[agent_id]
-
     def get_obs_size(self) -> int:
         """Length of one agent's observation."""
         return VIEW_CHANNELS * self._view.side**2
@@ -288,10 +284,6 @@ class Battle(MultiAgentEnv):
         avail = np.ones((self.n_agents, N_ACTIONS), dtype=np.int64)
         avail[self.health == 0, 1:] = 0
         return avail
-
-    def get_avail_agent_actions(self, agent_id: int) -> IntArray:
-        """The same for one agent, [6]."""
-        return self.get_avail_actions()[agent_id]
 
     def get_total_actions(self) -> int:
         """Number of actions."""

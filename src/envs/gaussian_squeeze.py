@@ -74,10 +74,6 @@ class GaussianSqueeze(MultiAgentEnv):
         """Observations of all agents, [N, 1] of ones."""
         return np.ones((self.n_agents, 1), dtype=np.float32)
 
-    def get_obs_agent(self, agent_id: int) -> npt.NDArray[np.float32]:
-        """Observation of one agent, [1]."""
-        return self.get_obs()[agent_id]
-
     def get_obs_size(self) -> int:
         """Length of one agent's observation."""
         return 1
@@ -93,10 +89,6 @@ class GaussianSqueeze(MultiAgentEnv):
     def get_avail_actions(self) -> npt.NDArray[np.int64]:
         """All actions of all agents, [N, 10] of ones."""
         return np.ones((self.n_agents, N_ACTIONS), dtype=np.int64)
-
-    def get_avail_agent_actions(self, agent_id: int) -> npt.NDArray[np.int64]:
-        """All actions of one agent, [10] of ones."""
-        return self.get_avail_actions()[agent_id]
 
     def get_total_actions(self) -> int:
         """Number of actions."""

@@ -47,7 +47,7 @@ class MultiAgentEnv:
 
     def get_obs_agent(self, agent_id: int) -> Any:
         """Observation of one agent, [get_obs_size()]."""
-        raise NotImplementedError
+        return self.get_obs()[agent_id]
 
     def get_obs_size(self) -> int:
         """Length of one agent's observation."""
@@ -67,7 +67,7 @@ class MultiAgentEnv:
 
     def get_avail_agent_actions(self, agent_id: int) -> Any:
         """Which actions one agent can take now, [A] of 0 and 1."""
-        raise NotImplementedError
+        return self.get_avail_actions()[agent_id]
 
     def get_total_actions(self) -> int:
         """Number of actions A, available or not."""

@@ -242,10 +242,6 @@ class Warehouse(MultiAgentEnv):
         obs[:, 4] = (goals == STATION) & (wants[:, STATION, None] == 0)
         return obs.reshape(self.n_agents, -1)
 
-    def get_obs_agent(self, agent_id: int) -> FloatArray:
-        """Observation of one agent, [125]."""
-        return self.get_obs()[agent_id]
-
     def get_obs_size(self) -> int:
         """Length of one agent's observation."""
         return VIEW_CHANNELS * self._view.side**2
@@ -270,10 +266,6 @@ class Warehouse(MultiAgentEnv):
     def get_avail_actions(self) -> IntArray:
         """All actions of all agents, [N, 6] of ones: a move against a wall is allowed, and idle."""
         return np.ones((self.n_agents, N_ACTIONS), dtype=np.int64)
-
-    def get_avail_agent_actions(self, agent_id: int) -> IntArray:
-        """All actions of one agent, [6] of ones."""
-        return self.get_avail_actions()[agent_id]
 
     def get_total_actions(self) -> int:
         """Number of actions."""

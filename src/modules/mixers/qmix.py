@@ -30,7 +30,7 @@ class QMixer(nn.Module):
         self.V = nn.Sequential(nn.Linear(self.state_dim, self.embed_dim), nn.ReLU(), nn.Linear(self.embed_dim, 1))
 
     def _hypernet(self, out_dim: int) -> nn.Module:
-        layers = getattr(self.args, "hypernet_layers", 1)  # checkpoints older than the key have one layer
+        layers = getattr(self.args, "hypernet_layers", 1)  # older PyMARL configurations lack the key: one layer
         if layers == 1:
             return nn.Linear(self.state_dim, out_dim)
         if layers == 2:
