@@ -2,6 +2,7 @@
 
 import multiprocessing
 import random
+from datetime import datetime
 from types import SimpleNamespace
 
 import numpy as np
@@ -437,3 +438,19 @@ def test_parts_that_do_not_go_together_are_one_clear_line(alg, updates, message)
     with pytest.raises(UserError, match=message) as error:
         build(load_config(alg, "warehouse", updates))
     assert "\n" not in str(error.value)
+
+
+def test_runs_that_start_in_the_same_second_have_tokens_of_their_own(make, monkeypatch):
+    class Frozen(datetime):
+        @classmethod
+        def now(cls):
+            return cls(2026, 1, 2, 3, 4, 5)
+
+    monkeypatch.setattr("run.datetime", Frozen)
+    tokens = []
+    for process in (11, 22):
+        monkeypatch.setattr("run.os.getpid", lambda process=process: process)
+        experiment = make(evaluate=True, test_nepisode=1)
+        experiment.run()
+        tokens.append(experiment.token)
+    assert tokens[0].split("__")[1].startswith("2026-01-02_03-04-05") and len(set(tokens)) == 2
