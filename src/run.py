@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import secrets
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -166,8 +167,8 @@ class Experiment:
     def run(self, sacred_run: Any = None) -> None:
         """Trains until t_max, or evaluates; logs to sacred if given a run."""
         args = self.args
-        # The process number keeps apart the runs of a sweep that start in the same second.
-        self.token = f"{args.name}_seed{args.seed}__{datetime.now():%Y-%m-%d_%H-%M-%S}_{os.getpid()}"
+        # The random end keeps apart runs that start in the same second, in one process, several, or several containers.
+        self.token = f"{args.name}_seed{args.seed}__{datetime.now():%Y-%m-%d_%H-%M-%S}_{secrets.token_hex(4)}"
         if sacred_run is not None:
             self.logger.setup_sacred(sacred_run)
         if args.use_tensorboard:
