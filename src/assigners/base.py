@@ -13,6 +13,7 @@ import torch as th
 from torch import Tensor, nn
 
 from components.episode_buffer import EpisodeBatch
+from utils.agent_inputs import living_agents
 from utils.errors import UserError
 
 SEED_OFFSET = 7919  # keeps the assigner's numbers apart from the run's other generators
@@ -41,11 +42,13 @@ class Assignment:
         subteams: the sub-team of each agent, [B, T, N] long in 0..K-1.
         log_probs: log X(k | i, tau, s) of these sub-teams, [B, T, N]; None where X does not learn.
         entropy: of X, in nats, [B, T, N]; None where X does not learn.
+        probs: X(. | i, tau, s), [B, T, N, K], where X learns and gives it: then its gradient's noise is logged.
     """
 
     subteams: Tensor
     log_probs: Tensor | None = None
     entropy: Tensor | None = None
+    probs: Tensor | None = None
 
 
 class Assigner(nn.Module, ABC):
@@ -78,10 +81,7 @@ class Assigner(nn.Module, ABC):
 
     def alive(self, batch: EpisodeBatch) -> Tensor:
         """Which agents live, [B, T, N] bool; all of them where the environment does not say."""
-        index = self.args.agent_alive_index
-        if index is None:
-            return th.ones(batch["obs"].shape[:3], dtype=th.bool, device=batch["obs"].device)
-        return batch["state"][..., th.as_tensor(index, device=batch["state"].device)] > 0
+        return living_agents(batch, self.args)
 
     def generator(self, device: th.device) -> th.Generator:
         """The assigner's own random numbers on ``device``."""

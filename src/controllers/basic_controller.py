@@ -36,6 +36,11 @@ class BasicMAC:
                 "action_selector: multinomial samples from policies, but agent_output_type is q; "
                 "give action_selector=epsilon_greedy, or an agent with agent_output_type=pi_logits"
             )
+        if args.agent_output_type == "pi_logits" and args.action_selector == "epsilon_greedy":
+            raise UserError(
+                "action_selector: epsilon_greedy acts on values, but agent_output_type is pi_logits (policies); "
+                "give action_selector=multinomial"
+            )
         self.n_agents = args.n_agents
         self.args = args
         self.agent_output_type = args.agent_output_type

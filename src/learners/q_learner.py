@@ -1,4 +1,4 @@
-"""Value-based learning of agents' Q-values through a mixer: IQL, VDN, QMIX and the paper's flat QTRAN."""
+"""Learning of agents' Q-values through a mixer: IQL, VDN, QMIX and the paper's flat QTRAN, in both regimes."""
 
 from __future__ import annotations
 
@@ -12,10 +12,13 @@ import torch as th
 from torch import Tensor, nn
 
 from components.episode_buffer import EpisodeBatch
+from learners.regimes import ActorCritic, make_regime
 from modules.mixers import REGISTRY as mixer_REGISTRY
+from modules.mixers.qtran import QTran
 from utils.checkpoint import load_state, save_state
 from utils.errors import UserError
 from utils.logging import Logger
+from utils.optimisers import make_optimiser
 from utils.rl_utils import (
     mask_unavailable,
     masked_mean,
@@ -40,7 +43,7 @@ class AgentValues:
         taken: of the taken actions, [B, T - 1, N].
         greedy_actions: best available actions, [B, T, N, 1].
         greedy: their values, [B, T, N].
-        next_actions: the actions of the target, [B, T - 1, N, 1] at t those of step t + 1.
+        next_actions: from whose values targets bootstrap, [B, T - 1, N, 1] at t those of step t + 1.
         next: the target network's values of these, [B, T - 1, N]; no gradient.
         next_hidden: the target network's memories at step t + 1, [B, T - 1, N, H], or None.
     """
@@ -78,6 +81,9 @@ class QLearner:
     The loss follows from what the mixer returns: Q_tot gets its TD error, the pair (Q_joint, V) of the paper's QTRAN
     the three losses of Eq. 3, and no mixer a TD error for every agent. Sub-classes replace `_mix` or `_loss`.
 
+    Where agents put out policies (``agent_output_type: pi_logits``) the values are those of a critic, and the policies
+    learn from them after each update (`learners.regimes.ActorCritic`).
+
     Args:
         mac: the controller whose agents learn.
         scheme: of the episodes.
@@ -92,9 +98,12 @@ class QLearner:
         self.mac = mac
         self.logger = logger
         self.mixer = self._build_mixer()
-        self.params = list(mac.parameters()) + (list(self.mixer.parameters()) if self.mixer is not None else [])
-        self.optimiser = th.optim.RMSprop(self.params, lr=args.lr, alpha=args.optim_alpha, eps=args.optim_eps)
-        self.target_mac = copy.deepcopy(mac)
+        self.regime = make_regime(mac, scheme, args)
+        self.critic = self.regime.critic  # its outputs are Q_i; the mac itself in the value-based regime
+        mixer_params = list(self.mixer.parameters()) if self.mixer is not None else []
+        self.params = list(self.critic.parameters()) + mixer_params
+        self.optimiser = make_optimiser(args, self.params, self.regime.lr)
+        self.target_mac = copy.deepcopy(self.critic)
         self.target_mixer = copy.deepcopy(self.mixer)
         self.last_target_update_episode = 0
         self.log_stats_t = -args.learner_log_interval - 1
@@ -108,7 +117,7 @@ class QLearner:
     # --- one update ---
 
     def train(self, batch: EpisodeBatch, t_env: int, episode_num: int) -> None:
-        """One gradient step on a batch of episodes.
+        """One gradient step of the values on a batch of episodes, and one of the policies where there are any.
 
         Args:
             batch: B episodes, cut to their longest.
@@ -117,6 +126,7 @@ class QLearner:
         """
         loss, stats = self._loss(batch)
         grad_norm = self._step(loss)
+        stats |= self._improve_policies(batch, ())
         self._update_targets_if_due(episode_num)
         self._log_if_due({"loss": loss, "grad_norm": grad_norm, **stats}, t_env)
 
@@ -130,15 +140,30 @@ class QLearner:
     def _loss(self, batch: EpisodeBatch) -> tuple[Tensor, Stats]:
         return self._mixed_loss(batch, self._agent_values(batch), ())
 
+    def _improve_policies(self, batch: EpisodeBatch, division: tuple[Tensor, ...]) -> Stats:
+        """A step of the policies, where agents have any, against the values as they are now; statistics.
+
+        Args:
+            batch, division: as for `_mixed_loss`.
+        """
+        if not isinstance(self.regime, ActorCritic):
+            return {}
+        with th.no_grad():
+            values = self._agent_values(batch)
+            returns = self._returns(batch, values, division, self.args.td_lambda)
+        return self.regime.improve(batch, returns, values.q, Transitions.of(batch).mask)
+
     def _agent_values(self, batch: EpisodeBatch) -> AgentValues:
-        """Unrolls online and target agents over the batch."""
+        """Unrolls online and target critics over the batch."""
         avail = batch["avail_actions"]
-        q, hidden = unroll(self.mac, batch)
+        q, hidden = unroll(self.critic, batch)
+        q = q.expand(avail.shape)  # a critic of states gives one value for all actions
         greedy_actions = mask_unavailable(q.detach(), avail).argmax(dim=-1, keepdim=True)
         with th.no_grad():
             target_q, target_hidden = unroll(self.target_mac, batch)
+            target_q = target_q.expand(avail.shape)
             own_choice = mask_unavailable(target_q, avail).argmax(dim=-1, keepdim=True)
-        next_actions = (greedy_actions if self.args.double_q else own_choice)[:, 1:]
+        next_actions = self.regime.next_actions(batch, greedy_actions if self.args.double_q else own_choice)
         return AgentValues(
             q=q,
             hidden=hidden,
@@ -166,29 +191,49 @@ class QLearner:
             values: of its agents.
             division: nothing, or the sub-teams [B, T, N] of all T steps; targets use those of step t + 1.
         """
-        states = batch["state"].float()
-        now, ahead = tuple(part[:, :-1] for part in division), tuple(part[:, 1:] for part in division)
-        step = Transitions.of(batch)
-        mixed = self._mix(self.mixer, values.taken, states[:, :-1], now)
-        with th.no_grad():
-            bootstrap = self._bootstrap(self._mix(self.target_mixer, values.next, states[:, 1:], ahead), ahead)
-            targets = self._targets(step, bootstrap)
+        states, mask = batch["state"][:, :-1].float(), Transitions.of(batch).mask
+        now = tuple(part[:, :-1] for part in division)
+        mixed = self._mix(self.mixer, values.taken, states, now)
+        targets = self._returns(batch, values, division, self.args.td_lambda)
         if not isinstance(mixed, tuple):
-            return self._td_loss(mixed, targets, self._loss_mask(step.mask, now))
+            return self._td_loss(mixed, targets, self._loss_mask(mask, now))
         greedy = values.greedy[:, :-1]
-        greedy_mixed = self._mix(self.mixer, greedy, states[:, :-1], now)
-        return self._qtran_loss(mixed, greedy_mixed, values.taken, greedy, targets, step.mask)
+        greedy_mixed = self._mix(self.mixer, greedy, states, now)
+        return self._qtran_loss(mixed, greedy_mixed, values.taken, greedy, self._qtran_scale * targets, mask)
+
+    @th.no_grad()
+    def _returns(
+        self, batch: EpisodeBatch, values: AgentValues, division: tuple[Tensor, ...], td_lambda: float
+    ) -> Tensor:
+        """TD(lambda) targets of all transitions, [B, T - 1, 1], or [B, T - 1, N] without a mixer.
+
+        Args:
+            batch, values, division: as for `_mixed_loss`.
+            td_lambda: lambda; 1 gives the returns observed, over a bootstrapped end where a time limit cut.
+        """
+        next_states, ahead = batch["state"][:, 1:].float(), tuple(part[:, 1:] for part in division)
+        bootstrap = self._bootstrap(self._mix(self.target_mixer, values.next, next_states, ahead), ahead)
+        return self._targets(Transitions.of(batch), bootstrap, td_lambda)
 
     def _bootstrap(self, mixed: Any, division: tuple[Tensor, ...]) -> Tensor:
         """The value from which targets bootstrap, of a (target) mixer's output."""
-        return mixed[0] if isinstance(mixed, tuple) else mixed
+        return mixed[0] / self._qtran_scale if isinstance(mixed, tuple) else mixed
+
+    @property
+    def _qtran_scale(self) -> float:
+        """What QTRAN's targets are multiplied by: 1, or the number of values that Psi sees (``qtran_targets: sum``)."""
+        return self.psi.target_scale if isinstance(self.psi, QTran) else 1.0
+
+    @property
+    def psi(self) -> nn.Module | None:
+        """The operator that a mixer applies in the end; inside VAST it is not the mixer itself."""
+        return self.mixer
 
     def _loss_mask(self, mask: Tensor, division: tuple[Tensor, ...]) -> Tensor:
         """Which mixed values carry a loss: those of transitions."""
         return mask
 
-    def _targets(self, step: Transitions, next_values: Tensor, td_lambda: float | None = None) -> Tensor:
-        td_lambda = self.args.td_lambda if td_lambda is None else td_lambda
+    def _targets(self, step: Transitions, next_values: Tensor, td_lambda: float) -> Tensor:
         return td_lambda_targets(step.rewards, step.terminated, step.mask, next_values, self.args.gamma, td_lambda)
 
     def _td_loss(self, mixed: Tensor, targets: Tensor, mask: Tensor) -> tuple[Tensor, Stats]:
@@ -242,7 +287,7 @@ class QLearner:
             self.last_target_update_episode = episode_num
 
     def _update_targets(self) -> None:
-        self.target_mac.load_state(self.mac)
+        self.target_mac.load_state(self.critic)
         if self.mixer is not None and self.target_mixer is not None:
             self.target_mixer.load_state_dict(self.mixer.state_dict())
 
@@ -255,23 +300,26 @@ class QLearner:
 
     def cuda(self) -> None:
         """Moves all networks to the GPU."""
-        self.mac.cuda()
+        self.regime.cuda()
         self.target_mac.cuda()
         for mixer in (self.mixer, self.target_mixer):
             if mixer is not None:
                 mixer.cuda()
 
     def save_models(self, path: str) -> None:
-        """Writes ``agent.th``, ``mixer.th`` (if there is a mixer) and ``opt.th`` into the folder ``path``."""
-        self.mac.save_models(path)
+        """Writes ``agent.th``, ``mixer.th`` (if there is a mixer) and ``opt.th`` into the folder ``path``.
+
+        In the actor-critic regime ``critic.th``, ``agent_opt.th`` and ``critic_opt.th`` stand for ``opt.th``.
+        """
+        self.regime.save_models(path)
         if self.mixer is not None:
             save_state(self.mixer, path, "mixer.th")
-        save_state(self.optimiser, path, "opt.th")
+        save_state(self.optimiser, path, self.regime.optimiser_file)
 
     def load_models(self, path: str) -> None:
         """Reads what `save_models` wrote; the target networks become copies of the loaded ones."""
-        self.mac.load_models(path)
+        self.regime.load_models(path)
         if self.mixer is not None:
             load_state(self.mixer, path, "mixer.th")
-        load_state(self.optimiser, path, "opt.th")
+        load_state(self.optimiser, path, self.regime.optimiser_file)
         self._update_targets()

@@ -20,6 +20,11 @@ class QTranLearner(QLearner):
     target_mixer: QTranBase
 
     def _build_mixer(self) -> nn.Module:
+        if self.args.agent_output_type != "q":
+            raise UserError(
+                f"agent_output_type: qtran_learner needs q, got {self.args.agent_output_type}; "
+                "QTRAN with policies is learner=q_learner mixer=qtran (--config=qtran_ac)"
+            )
         mixer = mixer_REGISTRY[self.args.mixer](self.args) if self.args.mixer is not None else None
         if not isinstance(mixer, QTranBase):
             raise UserError(
@@ -37,7 +42,7 @@ class QTranLearner(QLearner):
         mixed = self._joint(self.mixer, now, hidden, now["actions"])
         with th.no_grad():
             next_joint, _ = self._joint(self.target_mixer, batch[:, 1:], values.next_hidden, values.next_actions)
-            targets = self._targets(step, next_joint)
+            targets = self._targets(step, next_joint, self.args.td_lambda)
         greedy_mixed = self._joint(self.mixer, now, hidden, values.greedy_actions[:, :-1])
         return self._qtran_loss(mixed, greedy_mixed, values.taken, values.greedy[:, :-1], targets, step.mask)
 

@@ -19,19 +19,20 @@ from modules.mixers.vast_mixer import VastMixer
 from utils.checkpoint import load_state, save_state
 from utils.errors import UserError
 from utils.logging import Logger
-from utils.rl_utils import assignment_advantages, epsilon_greedy_probs, masked_mean, metagrad_loss
-from utils.unroll import unroll
+from utils.rl_utils import expected_value_advantages, masked_mean, policy_gradient_loss, score_gradient_snr
 
 
 class VastLearner(QLearner):
     """`QLearner` whose mixer is a `VastMixer` and whose sub-teams come from an assigner.
 
     The sub-teams of replayed episodes are assigned anew at every update. An assigner that learns is updated after
-    the values, on the newest episodes only (on-policy; line 18 of Algorithm 1).
+    the values, on the newest episodes only (on-policy; line 18 of Algorithm 1). In the actor-critic regime the batch is
+    the newest episodes, so values and assigner learn from the same sub-teams.
 
     Args:
         mac, scheme, logger: as for `QLearner`.
-        args: also assigner, eta, subteam_mixer, assigner_lr, assigner_grad_norm_clip, train_on_newest.
+        args: also assigner, eta, subteam_mixer, assigner_lr, assigner_grad_norm_clip, assigner_baseline (whether the
+            Q_i of Eq. 6 are those before or after the update of the values), train_on_newest.
     """
 
     mixer: VastMixer
@@ -40,6 +41,8 @@ class VastLearner(QLearner):
     def __init__(
         self, mac: Any, scheme: Mapping[str, Mapping[str, Any]], logger: Logger, args: SimpleNamespace
     ) -> None:
+        if args.assigner_baseline not in ("before", "after"):
+            raise UserError(f"assigner_baseline: expected before or after, got {args.assigner_baseline!r}")
         super().__init__(mac, scheme, logger, args)
         self.assigner = assigner_REGISTRY[args.assigner](scheme, args)
         self.assigner_params = list(self.assigner.parameters())
@@ -62,8 +65,10 @@ class VastLearner(QLearner):
         """Takes in training episodes right after their collection; the next `train` updates the assigner on them.
 
         Keeps the newest rollouts that together hold ``batch_size`` episodes, so that a long wait for the first update
-        costs no memory.
+        costs no memory. On-policy the batch of the next update holds them anyway.
         """
+        if self.regime.on_policy:
+            return
         # Selectors that are not epsilon-greedy have no epsilon: their policy counts as greedy.
         epsilon = float(getattr(self.mac.action_selector, "epsilon", 0.0))
         self._newest.append((batch[:, : batch.max_t_filled()], epsilon))
@@ -87,19 +92,25 @@ class VastLearner(QLearner):
 
     def train(self, batch: EpisodeBatch, t_env: int, episode_num: int) -> None:
         """One step of agents and mixer on a batch of episodes, then one of the assigner on the newest episodes."""
-        newest = self._take_newest()
+        newest = (batch, None) if self.regime.on_policy else self._take_newest()
         if newest is None:
             super().train(batch, t_env, episode_num)
             return
         episodes, epsilon = newest
         assignment = self.assigner(episodes)
-        # Before the values change: pi_i of Eq. 6 is the policy that acted. Its Q_i are those after the update.
-        policies = None if assignment.log_probs is None else self._policies(episodes, epsilon)
+        learns = assignment.log_probs is not None
+        # Before the values change: pi_i of Eq. 6 is the policy that acted.
+        policies = self.regime.policies(episodes, epsilon) if learns else None
+        early = learns and self.args.assigner_baseline == "before"
+        advantages = self._assignment_advantages(episodes, policies, assignment.subteams) if early else None
         loss, stats = self._value_loss(*self._training_episodes(batch, episodes, assignment))
         grad_norm = self._step(loss)
-        newest_stats = self._learn_from_newest(episodes, assignment, policies)
+        if learns and not early:
+            advantages = self._assignment_advantages(episodes, policies, assignment.subteams)
+        stats |= self._learn_from_newest(episodes, assignment, advantages)
+        stats |= self._improve_policies(batch, (assignment.subteams,))
         self._update_targets_if_due(episode_num)
-        self._log_if_due({"loss": loss, "grad_norm": grad_norm, **stats, **newest_stats}, t_env)
+        self._log_if_due({"loss": loss, "grad_norm": grad_norm, **stats}, t_env)
 
     def _loss(self, batch: EpisodeBatch) -> tuple[Tensor, Stats]:
         return self._value_loss(batch, self._draw_subteams(batch))
@@ -112,6 +123,8 @@ class VastLearner(QLearner):
         self, batch: EpisodeBatch, newest: EpisodeBatch, assignment: Assignment
     ) -> tuple[EpisodeBatch, Tensor]:
         """The episodes of the value update and their sub-teams: the batch, plus the newest if ``train_on_newest``."""
+        if newest is batch:
+            return batch, assignment.subteams
         subteams = self._draw_subteams(batch)
         if not self.args.train_on_newest:
             return batch, subteams
@@ -124,18 +137,23 @@ class VastLearner(QLearner):
         mask = Transitions.of(batch).mask
         return loss, {**stats, **division_stats(subteams[:, :-1], self.mixer.n_subteams, mask)}
 
+    @property
+    def psi(self) -> nn.Module | None:
+        """Psi, the operator inside the wrapper; None for VAST(IL)."""
+        return self.mixer.psi
+
     # --- VAST(IL): without an inner mixer each sub-team's value approximates Q_tot on its own ---
 
     def _bootstrap(self, mixed: Any, division: tuple[Tensor, ...]) -> Tensor:
         """Without Psi the mean over the sub-teams that have members, [B, T - 1, 1]."""
-        if self.mixer.psi is not None:
+        if self.psi is not None:
             return super()._bootstrap(mixed, division)
         active = self._active(*division)
         return (mixed * active).sum(-1, keepdim=True) / active.sum(-1, keepdim=True)
 
     def _loss_mask(self, mask: Tensor, division: tuple[Tensor, ...]) -> Tensor:
         """Without Psi a sub-team without members carries no loss, [B, T - 1, K]."""
-        return mask if self.mixer.psi is not None else mask * self._active(*division)
+        return mask if self.psi is not None else mask * self._active(*division)
 
     def _active(self, subteams: Tensor) -> Tensor:
         """1 for every sub-team that has members, [B, T, K]."""
@@ -143,48 +161,43 @@ class VastLearner(QLearner):
 
     # --- the assigner ---
 
-    def _learn_from_newest(self, batch: EpisodeBatch, assignment: Assignment, policies: Tensor | None) -> Stats:
-        """Updates an assigner that learns; statistics of the newest episodes and their sub-teams."""
+    def _learn_from_newest(self, batch: EpisodeBatch, assignment: Assignment, advantages: Tensor | None) -> Stats:
+        """Updates an assigner that learns, given A_hat; statistics of the newest episodes and their sub-teams."""
         mask = Transitions.of(batch).mask
         self.diversity.add(assignment.subteams[:, :-1], self.mixer.n_subteams, mask)
         stats: Stats = {}
         if self.diversity.latest is not None:
             stats["division_diversity"] = th.tensor(float(self.diversity.latest))
-        if policies is not None:
-            stats |= self._update_assigner(batch, assignment, policies, mask)
+        if advantages is not None:
+            counted = mask * self.assigner.alive(batch)[:, :-1]
+            stats |= self._update_assigner(assignment, advantages, counted)
         return stats
 
-    def _update_assigner(self, batch: EpisodeBatch, assignment: Assignment, policies: Tensor, mask: Tensor) -> Stats:
-        """One step along the meta-gradient (Eq. 6)."""
+    def _update_assigner(self, assignment: Assignment, advantages: Tensor, counted: Tensor) -> Stats:
+        """One step along the meta-gradient (Eq. 6), with A_hat and what counts of it, [B, T - 1, N] each."""
         assert assignment.log_probs is not None and assignment.entropy is not None
-        advantages = self._assignment_advantages(batch, policies, assignment.subteams)
-        counted = mask * self.assigner.alive(batch)[:, :-1]
-        loss = metagrad_loss(assignment.log_probs[:, :-1], advantages, counted)
+        loss = policy_gradient_loss(assignment.log_probs[:, :-1], advantages, counted)
         self.assigner_optimiser.zero_grad()
         loss.backward()
         grad_norm = nn.utils.clip_grad_norm_(self.assigner_params, self.args.assigner_grad_norm_clip)
         self.assigner_optimiser.step()
-        return {
+        stats = {
             "assigner_loss": loss,
             "assigner_grad_norm": grad_norm,
             "assigner_advantage": masked_mean(advantages, counted),
             "assigner_entropy": masked_mean(assignment.entropy[:, :-1], counted),
         }
-
-    @th.no_grad()
-    def _policies(self, batch: EpisodeBatch, epsilon: Tensor) -> Tensor:
-        """pi_i of every action, [B, T, N, A], of agents with the present values and an epsilon for each episode."""
-        return epsilon_greedy_probs(unroll(self.mac, batch)[0], batch["avail_actions"], epsilon)
+        if assignment.probs is not None:
+            drawn, probs = assignment.subteams[:, :-1], assignment.probs[:, :-1]
+            stats["assigner_snr"] = score_gradient_snr(probs, drawn, advantages, counted)
+        return stats
 
     @th.no_grad()
     def _assignment_advantages(self, batch: EpisodeBatch, policies: Tensor, subteams: Tensor) -> Tensor:
         """A_hat [B, T - 1, N] of Eq. 6: returns (bootstrapped where a time limit cut) minus expected values."""
-        values, step = self._agent_values(batch), Transitions.of(batch)
-        ahead = (subteams[:, 1:],)
-        next_states = batch["state"][:, 1:].float()
-        bootstrap = self._bootstrap(self._mix(self.target_mixer, values.next, next_states, ahead), ahead)
-        returns = self._targets(step, bootstrap, td_lambda=1.0)
-        return assignment_advantages(returns, values.q[:, :-1], policies[:, :-1])
+        values = self._agent_values(batch)
+        returns = self._returns(batch, values, (subteams,), td_lambda=1.0)
+        return expected_value_advantages(returns, values.q[:, :-1], policies[:, :-1])
 
     # --- device and files ---
 

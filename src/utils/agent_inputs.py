@@ -1,4 +1,4 @@
-"""What an agent network sees: observation, last action, agent id."""
+"""What a batch holds of single agents: their networks' inputs (observation, last action, id), and who lives."""
 
 from __future__ import annotations
 
@@ -34,6 +34,18 @@ def agent_inputs(batch: EpisodeBatch, args: SimpleNamespace, start: int = 0, sto
         ids = th.eye(args.n_agents, device=obs.device)
         parts.append(ids.expand(*obs.shape[:2], -1, -1))
     return th.cat(parts, dim=-1)
+
+
+def living_agents(batch: EpisodeBatch, args: SimpleNamespace) -> Tensor:
+    """Which agents live, [B, T, N] bool; all of them where the environment does not say.
+
+    Args:
+        batch: reads state.
+        args: agent_alive_index, int [N] or None: the state entry of each agent that is positive as long as it lives.
+    """
+    if args.agent_alive_index is None:
+        return th.ones(batch["obs"].shape[:3], dtype=th.bool, device=batch["obs"].device)
+    return batch["state"][..., th.as_tensor(args.agent_alive_index, device=batch["state"].device)] > 0
 
 
 def agent_input_size(scheme: Mapping[str, Mapping[str, Any]], args: SimpleNamespace) -> int:

@@ -142,11 +142,11 @@ def sample_categorical(weights: Tensor, generator: th.Generator | None = None) -
     return th.multinomial(flat, 1, generator=generator).reshape(weights.shape[:-1])
 
 
-def assignment_advantages(returns: Tensor, q_values: Tensor, policies: Tensor) -> Tensor:
-    """``A_hat = R_t - sum_a pi_i(a) Q_i(a)``, the advantage of Eq. 6 of the VAST paper.
+def expected_value_advantages(returns: Tensor, q_values: Tensor, policies: Tensor) -> Tensor:
+    """``A_hat = R_t - sum_a pi_i(a) Q_i(a)``, the advantage of actors and of Eq. 6 of the VAST paper.
 
     Args:
-        returns: R_t, [B, T, 1].
+        returns: R_t, [B, T, 1] or [B, T, N].
         q_values: Q_i of every action, [B, T, N, A].
         policies: pi_i of every action, [B, T, N, A].
 
@@ -156,12 +156,34 @@ def assignment_advantages(returns: Tensor, q_values: Tensor, policies: Tensor) -
     return returns - (policies * q_values).sum(-1)
 
 
-def metagrad_loss(log_probs: Tensor, advantages: Tensor, mask: Tensor) -> Tensor:
-    """A loss whose negative gradient is Eq. 6 of the VAST paper: mean of ``A_hat * grad log X(k)``.
+def policy_gradient_loss(log_probs: Tensor, advantages: Tensor, mask: Tensor) -> Tensor:
+    """A loss whose negative gradient is the mean of ``A_hat * grad log p`` (REINFORCE).
+
+    With p = X(k | i, tau, s) it is Eq. 6 of the VAST paper, with p = pi_i(a | tau) the gradient of the local policies.
 
     Args:
-        log_probs: log X(k | i, tau, s) of the drawn sub-teams, [B, T, N].
+        log_probs: log p of what was drawn, [B, T, N].
         advantages: A_hat, [B, T, N]; detached.
         mask: [B, T, N], 1 where the transition counts and the agent lives.
     """
     return -masked_mean(log_probs * advantages.detach(), mask)
+
+
+def score_gradient_snr(probs: Tensor, drawn: Tensor, advantages: Tensor, mask: Tensor) -> Tensor:
+    """Signal to noise of the policy gradient of a softmax policy with respect to its logits, one number.
+
+    ``n |mean g|^2 / trace Cov(g)`` over the n episodes' gradients ``g = sum A_hat * (onehot(drawn) - p)``. Episodes are
+    independent, so without a signal (an expected gradient of zero) it is 1 in the mean; 0 if nothing varies.
+
+    Args:
+        probs: p, [B, T, N, K].
+        drawn: what was drawn, [B, T, N] long.
+        advantages: A_hat, [B, T, N].
+        mask: [B, T, N], as in `policy_gradient_loss`.
+    """
+    onehot = th.zeros_like(probs).scatter_(-1, drawn.unsqueeze(-1), 1.0)
+    gradients = ((advantages * mask).unsqueeze(-1) * (onehot - probs)).sum((1, 2))
+    if len(gradients) < 2:
+        return gradients.new_zeros(())
+    noise = gradients.var(0, unbiased=True).sum()
+    return len(gradients) * gradients.mean(0).square().sum() / noise if noise > 0 else noise

@@ -35,16 +35,23 @@ class QTran(nn.Module):
 
     Args:
         args: n_agents, state_shape, mixing_embed_dim (units of both networks), qtran_v (state or values),
-            qtran_end_to_end.
+            qtran_end_to_end, qtran_targets (mean or sum).
+
+    Attributes:
+        target_scale: what its targets are to be multiplied by: 1 for ``mean``, n_agents for ``sum``, the form of the
+            released experiments, which add the team's return up over the inputs.
     """
 
     def __init__(self, args: SimpleNamespace) -> None:
         super().__init__()
         if args.qtran_v not in ("state", "values"):
             raise UserError(f"qtran_v: expected state or values, got {args.qtran_v!r}")
+        if args.qtran_targets not in ("mean", "sum"):
+            raise UserError(f"qtran_targets: expected mean or sum, got {args.qtran_targets!r}")
         self.n_agents = args.n_agents
         self.v_sees_values = args.qtran_v == "values"
         self.end_to_end = args.qtran_end_to_end
+        self.target_scale = float(args.n_agents) if args.qtran_targets == "sum" else 1.0
         state_dim = flat_size(args.state_shape)
         joint_dim = state_dim + self.n_agents
         self.Q = mlp(joint_dim, args.mixing_embed_dim, hidden_layers=2)

@@ -1,0 +1,177 @@
+"""The two training regimes: what agents act on, and where the values Q_i that mixers factorize come from.
+
+*Value-based* (PyMARL's): agents act greedily on Q_i, up to epsilon; replay, double Q-learning.
+*Actor-critic* (section 5.2 of the VAST paper): agents act by local policies pi_i, on-policy, with Q_i as their critic.
+
+A learner's mixing, losses and assigner are the same in both.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import Any
+
+import torch as th
+from torch import Tensor, nn
+
+from components.episode_buffer import EpisodeBatch
+from controllers import REGISTRY as mac_REGISTRY
+from utils.agent_inputs import living_agents
+from utils.checkpoint import load_state, save_state
+from utils.errors import UserError
+from utils.optimisers import make_optimiser
+from utils.rl_utils import epsilon_greedy_probs, expected_value_advantages, masked_mean, policy_gradient_loss
+from utils.unroll import unroll
+
+
+class ValueBased:
+    """The controller that acts is the one whose outputs are Q_i.
+
+    Attributes:
+        critic: the controller whose outputs are Q_i.
+        lr: learning rate of critic and mixer.
+        optimiser_file: of the critic's and mixer's optimiser in a checkpoint.
+    """
+
+    on_policy = False
+    optimiser_file = "opt.th"
+
+    def __init__(self, mac: Any, args: SimpleNamespace) -> None:
+        self.mac = self.critic = mac
+        self.lr = args.lr
+
+    def next_actions(self, batch: EpisodeBatch, best: Tensor) -> Tensor:
+        """The actions from whose values targets bootstrap, [B, T - 1, N, 1]: the best ones of [B, T, N, 1]."""
+        return best[:, 1:]
+
+    @th.no_grad()
+    def policies(self, batch: EpisodeBatch, epsilon: Tensor) -> Tensor:
+        """pi_i of every action, [B, T, N, A]: greedy in the present values up to epsilon [B, 1, 1, 1]."""
+        return epsilon_greedy_probs(unroll(self.mac, batch)[0], batch["avail_actions"], epsilon)
+
+    def cuda(self) -> None:
+        """Moves all networks to the GPU."""
+        self.mac.cuda()
+
+    def save_models(self, path: str) -> None:
+        """Writes ``agent.th`` into the folder ``path``."""
+        self.mac.save_models(path)
+
+    def load_models(self, path: str) -> None:
+        """Reads what `save_models` wrote."""
+        self.mac.load_models(path)
+
+
+class ActorCritic:
+    """The controller that acts holds policies; Q_i come from a second controller of the same kind, the critic.
+
+    Args:
+        mac: the controller whose agents' policies learn.
+        scheme: of the episodes.
+        args: also lr of the policies, critic_lr of critic and mixer, critic_output (q, or v: a value of the agent's
+            history alone stands for the values of all its actions).
+
+    Attributes:
+        critic, lr, optimiser_file: as in `ValueBased`.
+
+    Raises:
+        UserError: settings under which updates would not be on-policy.
+    """
+
+    on_policy = True
+    optimiser_file = "critic_opt.th"
+
+    def __init__(self, mac: Any, scheme: Mapping[str, Mapping[str, Any]], args: SimpleNamespace) -> None:
+        check_on_policy(args)
+        self.mac = mac
+        self.args = args
+        self.critic = _make_critic(scheme, args)
+        self.lr = args.critic_lr
+        self.params = list(mac.parameters())
+        self.optimiser = make_optimiser(args, self.params, args.lr)
+
+    def next_actions(self, batch: EpisodeBatch, best: Tensor) -> Tensor:
+        """The actions from whose values targets bootstrap, [B, T - 1, N, 1]: those that the policies drew."""
+        return batch["actions"][:, 1:]
+
+    @th.no_grad()
+    def policies(self, batch: EpisodeBatch, epsilon: Tensor | None = None) -> Tensor:
+        """pi_i of every action, [B, T, N, A]."""
+        return unroll(self.mac, batch)[0]
+
+    def improve(self, batch: EpisodeBatch, returns: Tensor, q_values: Tensor, mask: Tensor) -> dict[str, Tensor]:
+        """One step of the policies along ``(R_t - sum_a pi_i(a) Q_i(a)) grad log pi_i`` (section 5.2 of the VAST paper).
+
+        Dead agents do not count. Returns statistics.
+
+        Args:
+            batch: B episodes of T steps, played by the present policies.
+            returns: R_t, [B, T - 1, 1] or [B, T - 1, N].
+            q_values: Q_i of every action, [B, T, N, A].
+            mask: which transitions count, [B, T - 1, 1].
+        """
+        policies = unroll(self.mac, batch)[0][:, :-1]
+        taken = policies.gather(-1, batch["actions"][:, :-1]).squeeze(-1)
+        counted = mask * living_agents(batch, self.args)[:, :-1]
+        # Steps behind an episode's end hold no action that was drawn: their probability may be 0, its logarithm not.
+        log_probs = th.where(counted > 0, taken, 1.0).log()
+        advantages = expected_value_advantages(returns, q_values[:, :-1], policies.detach())
+        loss = policy_gradient_loss(log_probs, advantages, counted)
+        self.optimiser.zero_grad()
+        loss.backward()
+        grad_norm = nn.utils.clip_grad_norm_(self.params, self.args.grad_norm_clip)
+        self.optimiser.step()
+        policies = policies.detach()
+        entropy = -th.xlogy(policies, policies).sum(-1)
+        return {
+            "policy_loss": loss,
+            "policy_grad_norm": grad_norm,
+            "policy_advantage": masked_mean(advantages, counted),
+            "policy_entropy": masked_mean(entropy, counted),
+        }
+
+    def cuda(self) -> None:
+        """Moves all networks to the GPU."""
+        self.mac.cuda()
+        self.critic.cuda()
+
+    def save_models(self, path: str) -> None:
+        """Writes ``agent.th`` (the policies), ``critic.th`` and ``agent_opt.th`` into the folder ``path``."""
+        self.mac.save_models(path)
+        save_state(self.critic.agent, path, "critic.th")
+        save_state(self.optimiser, path, "agent_opt.th")
+
+    def load_models(self, path: str) -> None:
+        """Reads what `save_models` wrote."""
+        self.mac.load_models(path)
+        load_state(self.critic.agent, path, "critic.th")
+        load_state(self.optimiser, path, "agent_opt.th")
+
+
+def make_regime(mac: Any, scheme: Mapping[str, Mapping[str, Any]], args: SimpleNamespace) -> ValueBased | ActorCritic:
+    """The regime that goes with what the agents put out: values, or policies."""
+    return ActorCritic(mac, scheme, args) if args.agent_output_type == "pi_logits" else ValueBased(mac, args)
+
+
+def check_on_policy(args: SimpleNamespace) -> None:
+    """Raises UserError unless every update sees all episodes played since the last one, and no others."""
+    due = args.episodes_per_update or args.batch_size_run
+    if not args.batch_size == args.buffer_size == due or due % args.batch_size_run:
+        raise UserError(
+            f"batch_size={args.batch_size}: policies learn on-policy, so expected it to equal "
+            f"buffer_size={args.buffer_size} and episodes_per_update={args.episodes_per_update} (null: batch_size_run), "
+            f"a multiple of batch_size_run={args.batch_size_run}"
+        )
+
+
+def _make_critic(scheme: Mapping[str, Mapping[str, Any]], args: SimpleNamespace) -> Any:
+    """A controller with fresh networks like the acting one's, whose outputs are values."""
+    if args.critic_output not in ("q", "v"):
+        raise UserError(f"critic_output: expected q or v, got {args.critic_output!r}")
+    critic_args = copy.copy(args)
+    critic_args.agent_output_type, critic_args.action_selector = "q", "epsilon_greedy"
+    if args.critic_output == "v":
+        critic_args.n_actions = 1
+    return mac_REGISTRY[args.mac](scheme, {"agents": args.n_agents}, critic_args)

@@ -1,0 +1,23 @@
+"""Optimisers by their name in the configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from types import SimpleNamespace
+
+import torch as th
+
+from utils.errors import UserError
+
+
+def make_optimiser(args: SimpleNamespace, params: Iterable[th.nn.Parameter], lr: float) -> th.optim.Optimizer:
+    """The optimiser ``args.optimiser`` (rmsprop or adam) of ``params`` with learning rate ``lr``.
+
+    Raises:
+        UserError: another name.
+    """
+    if args.optimiser == "rmsprop":
+        return th.optim.RMSprop(params, lr=lr, alpha=args.optim_alpha, eps=args.optim_eps)
+    if args.optimiser == "adam":
+        return th.optim.Adam(params, lr=lr, eps=args.optim_eps)
+    raise UserError(f"optimiser: expected rmsprop or adam, got {args.optimiser!r}")
