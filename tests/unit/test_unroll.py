@@ -112,9 +112,12 @@ def test_agents_start_with_an_empty_memory():
 # --- unroll ---
 
 
-@pytest.mark.parametrize("output", ["q", "pi_logits"])
+SELECTORS = {"q": "epsilon_greedy", "pi_logits": "multinomial"}
+
+
+@pytest.mark.parametrize("output", SELECTORS)
 def test_unroll_equals_a_plain_loop(output):
-    mac, batch = make_mac(agent_output_type=output)
+    mac, batch = make_mac(agent_output_type=output, action_selector=SELECTORS[output])
     outputs, memories = unroll(mac, batch)
     th.testing.assert_close(outputs, plain_loop(mac, batch))
     th.testing.assert_close(memories[:, -1], mac.hidden_states.view(2, 3, 8))
@@ -281,7 +284,7 @@ def test_a_controller_of_ones_own_needs_only_two_methods():
 
 
 def test_policies_are_over_available_actions_and_mixed_with_uniform_ones():
-    mac, batch = make_mac(agent_output_type="pi_logits")
+    mac, batch = make_mac(agent_output_type="pi_logits", action_selector="multinomial")
     logits_mac, _ = make_mac()
     mac.action_selector.epsilon = 0.3
     avail = batch["avail_actions"][:, 0]

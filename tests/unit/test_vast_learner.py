@@ -303,7 +303,7 @@ def test_an_advantage_worked_out_by_hand():
     for parameter in learner.mac.agent.parameters():
         th.nn.init.zeros_(parameter)
     learner.mac.agent.fc2.bias.data = th.tensor([3.0, 1.0, 5.0, 5.0])
-    policies = learner._policies(batch, th.full((1, 1, 1, 1), 0.5))
+    policies = learner.regime.policies(batch, th.full((1, 1, 1, 1), 0.5))
     advantages = learner._assignment_advantages(batch, policies, learner.assigner(batch).subteams)
     baseline = 0.75 * 3 + 0.25 * 1
     expected = th.tensor([2.0 - baseline, 2.0 - baseline]).view(1, 2, 1).expand(1, 2, 5)
@@ -341,7 +341,7 @@ def test_the_drawn_subteams_reach_the_advantage_through_the_value_update_only(tr
         learner, replay, newest = scripted_learner(lr=0.1, train_on_newest=train_on_newest)
         newest.data.transition_data["terminated"][1, 5] = 1  # no episode bootstraps from a division
         subteams = random_subteams(3, (3, 7, 5), seed)
-        policies = learner._policies(newest, th.zeros(3, 1, 1, 1))
+        policies = learner.regime.policies(newest, th.zeros(3, 1, 1, 1))
         loss_of_update(learner, replay, newest, subteams)
         advantages.append(learner._assignment_advantages(newest, policies, subteams)[1])
     assert th.equal(*advantages) != train_on_newest
@@ -439,7 +439,7 @@ def test_train_on_newest_learns_from_the_same_draw_of_subteams_as_the_assigner()
     learner.assigner.register_forward_hook(lambda module, inputs, output: drawn.append(output))
     learner._value_loss = lambda batch, subteams: entered.append(subteams) or value_loss(batch, subteams)
     updated_with, update = [], learner._update_assigner
-    learner._update_assigner = lambda *given: updated_with.append(given[1]) or update(*given)
+    learner._update_assigner = lambda *given: updated_with.append(given[0]) or update(*given)
     learner.observe(newest, t_env=0, episode_num=3)
     learner.train(random_batch(learner.args, (2, 4), seed=1), t_env=0, episode_num=3)
     assert len(drawn) == 2  # one draw for the newest episodes, one for the replayed ones
