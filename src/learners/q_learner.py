@@ -140,18 +140,25 @@ class QLearner:
     def _loss(self, batch: EpisodeBatch) -> tuple[Tensor, Stats]:
         return self._mixed_loss(batch, self._agent_values(batch), ())
 
-    def _improve_policies(self, batch: EpisodeBatch, division: tuple[Tensor, ...]) -> Stats:
+    def _improve_policies(
+        self, batch: EpisodeBatch, division: tuple[Tensor, ...], values: AgentValues | None = None
+    ) -> Stats:
         """A step of the policies, where agents have any, against the values as they are now; statistics.
 
         Args:
             batch, division: as for `_mixed_loss`.
+            values: those of the batch as they are now, if they are at hand.
         """
         if not isinstance(self.regime, ActorCritic):
             return {}
-        with th.no_grad():
-            values = self._agent_values(batch)
-            returns = self._returns(batch, values, division, self.args.td_lambda)
+        values = self._present_values(batch) if values is None else values
+        returns = self._returns(batch, values, division, self.args.td_lambda)
         return self.regime.improve(batch, returns, values.q, Transitions.of(batch).mask)
+
+    @th.no_grad()
+    def _present_values(self, batch: EpisodeBatch) -> AgentValues:
+        """The agents' values without gradients."""
+        return self._agent_values(batch)
 
     def _agent_values(self, batch: EpisodeBatch) -> AgentValues:
         """Unrolls online and target critics over the batch."""

@@ -13,7 +13,7 @@ from assigners import REGISTRY as assigner_REGISTRY
 from assigners.base import Assignment
 from assigners.division import DivisionDiversity, division_stats, member_counts
 from components.episode_buffer import EpisodeBatch, concatenate
-from learners.q_learner import QLearner, Stats, Transitions
+from learners.q_learner import AgentValues, QLearner, Stats, Transitions
 from modules.mixers import REGISTRY as mixer_REGISTRY
 from modules.mixers.vast_mixer import VastMixer
 from utils.checkpoint import load_state, save_state
@@ -101,14 +101,13 @@ class VastLearner(QLearner):
         learns = assignment.log_probs is not None
         # Before the values change: pi_i of Eq. 6 is the policy that acted.
         policies = self.regime.policies(episodes, epsilon) if learns else None
-        early = learns and self.args.assigner_baseline == "before"
-        advantages = self._assignment_advantages(episodes, policies, assignment.subteams) if early else None
+        before = self._present_values(episodes) if learns and self.args.assigner_baseline == "before" else None
         loss, stats = self._value_loss(*self._training_episodes(batch, episodes, assignment))
         grad_norm = self._step(loss)
-        if learns and not early:
-            advantages = self._assignment_advantages(episodes, policies, assignment.subteams)
-        stats |= self._learn_from_newest(episodes, assignment, advantages)
-        stats |= self._improve_policies(batch, (assignment.subteams,))
+        wanted = self.regime.on_policy or (learns and before is None)
+        after = self._present_values(episodes) if wanted else None
+        stats |= self._learn_from_newest(episodes, assignment, policies, after if before is None else before)
+        stats |= self._improve_policies(batch, (assignment.subteams,), after)
         self._update_targets_if_due(episode_num)
         self._log_if_due({"loss": loss, "grad_norm": grad_norm, **stats}, t_env)
 
@@ -161,14 +160,24 @@ class VastLearner(QLearner):
 
     # --- the assigner ---
 
-    def _learn_from_newest(self, batch: EpisodeBatch, assignment: Assignment, advantages: Tensor | None) -> Stats:
-        """Updates an assigner that learns, given A_hat; statistics of the newest episodes and their sub-teams."""
+    def _learn_from_newest(
+        self, batch: EpisodeBatch, assignment: Assignment, policies: Tensor | None, values: AgentValues | None
+    ) -> Stats:
+        """Updates an assigner that learns; statistics of the newest episodes and their sub-teams.
+
+        Args:
+            batch: the newest episodes.
+            assignment: their sub-teams.
+            policies: that acted in them, [B, T, N, A]; None where the assigner does not learn.
+            values: Q_i of the assigner's baseline.
+        """
         mask = Transitions.of(batch).mask
         self.diversity.add(assignment.subteams[:, :-1], self.mixer.n_subteams, mask)
         stats: Stats = {}
         if self.diversity.latest is not None:
             stats["division_diversity"] = th.tensor(float(self.diversity.latest))
-        if advantages is not None:
+        if policies is not None and values is not None:
+            advantages = self._assignment_advantages(batch, policies, assignment.subteams, values)
             counted = mask * self.assigner.alive(batch)[:, :-1]
             stats |= self._update_assigner(assignment, advantages, counted)
         return stats
@@ -192,10 +201,10 @@ class VastLearner(QLearner):
             stats["assigner_snr"] = score_gradient_snr(probs, drawn, advantages, counted)
         return stats
 
-    @th.no_grad()
-    def _assignment_advantages(self, batch: EpisodeBatch, policies: Tensor, subteams: Tensor) -> Tensor:
+    def _assignment_advantages(
+        self, batch: EpisodeBatch, policies: Tensor, subteams: Tensor, values: AgentValues
+    ) -> Tensor:
         """A_hat [B, T - 1, N] of Eq. 6: returns (bootstrapped where a time limit cut) minus expected values."""
-        values = self._agent_values(batch)
         returns = self._returns(batch, values, (subteams,), td_lambda=1.0)
         return expected_value_advantages(returns, values.q[:, :-1], policies[:, :-1])
 

@@ -22,7 +22,7 @@ class EpisodeRunner(Runner):
         if self.batch_size != 1:
             raise UserError(
                 f"batch_size_run: runner=episode runs 1 environment, got {self.batch_size}; "
-                "give runner=parallel for more"
+                "give runner=vector or runner=parallel for more"
             )
         self.env = env_REGISTRY[args.env](**args.env_args)
         self.episode_limit = self.env.episode_limit

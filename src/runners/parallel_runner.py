@@ -5,39 +5,34 @@ from __future__ import annotations
 import random
 import signal
 import traceback
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Sequence
 from multiprocessing import Pipe, Process
 from multiprocessing.connection import Connection
 from types import SimpleNamespace
 from typing import Any, NoReturn
 
 import numpy as np
-import torch as th
 
-from components.episode_buffer import EpisodeBatch
-from envs import REGISTRY as env_REGISTRY
-from runners.base import Runner, observe, outcome
+from runners.base import observe
+from runners.batch_runner import Answer, BatchRunner, env_maker, env_seed
 from utils.errors import UserError
 from utils.logging import Logger
 
 CLOSE_TIMEOUT = 5  # seconds that a worker gets to close its environment before it is killed
 
 
-class ParallelRunner(Runner):
+class ParallelRunner(BatchRunner):
     """Steps ``batch_size_run`` environments in worker processes; a rollout is one episode of each.
 
-    Every worker's environment has a seed of its own, derived from ``env_args.seed`` by `worker_seed`.
+    Every worker's environment has a seed of its own, derived from ``env_args.seed`` by `env_seed`.
     """
 
     def __init__(self, args: SimpleNamespace, logger: Logger) -> None:
         super().__init__(args, logger)
-        if self.batch_size < 1:
-            raise UserError(f"batch_size_run: expected at least 1, got {self.batch_size}")
         self.workers: list[Worker] = []
         try:
             for i in range(self.batch_size):
-                self.workers.append(Worker(i, _make_env(args, i), worker_seed(args.seed, i)))
+                self.workers.append(Worker(i, env_maker(args, i), env_seed(args.seed, i)))
             self.env_info = self.workers[0].ask("get_env_info")
         except BaseException:
             self.close_env()
@@ -57,52 +52,11 @@ class ParallelRunner(Runner):
         for worker in self.workers:
             worker.close()
 
-    def reset(self) -> list[dict[str, Any]]:
-        """Starts new episodes and an empty batch; returns the first observations."""
-        self.batch = self._new_batch()
+    def _reset_envs(self) -> Sequence[dict[str, Any]]:
         return self._ask_all(self.workers, "reset", [()] * self.batch_size)
 
-    @th.no_grad()
-    def run(self, test_mode: bool = False) -> EpisodeBatch:
-        """Plays one episode in every environment; t_env counts their steps unless it is a test.
-
-        Returns:
-            The episodes, [batch_size_run, episode_limit + 1]; the last filled step of each holds its final state.
-        """
-        for i, observation in enumerate(self.reset()):
-            self.batch.update(observation, bs=i, ts=0)
-        self.mac.init_hidden(batch_size=self.batch_size)
-        returns, lengths = np.zeros(self.batch_size), np.zeros(self.batch_size, dtype=int)
-        infos: list[dict[str, Any]] = [{} for _ in range(self.batch_size)]
-        ended = np.zeros(self.batch_size, dtype=bool)
-        acting, t = list(range(self.batch_size)), 0
-        while True:
-            # An environment that has just ended acts once more: its final state gets actions, as in the episode runner.
-            actions = dict(zip(acting, self._act(t, acting, test_mode), strict=True))
-            acting = [i for i in acting if not ended[i]]
-            if not acting:
-                break
-            answers = self._ask_all([self.workers[i] for i in acting], "step", [(actions[i],) for i in acting])
-            for i, (reward, ended[i], infos[i], observation) in zip(acting, answers, strict=True):
-                self.batch.update(outcome(reward, ended[i], infos[i]), bs=i, ts=t)
-                self.batch.update(observation, bs=i, ts=t + 1)
-                returns[i] += reward
-                lengths[i] += 1
-            t += 1
-
-        if not test_mode:
-            self.t_env += int(lengths.sum())
-        stats = self.test_stats if test_mode else self.train_stats
-        for i in range(self.batch_size):
-            stats.add(returns[i], int(lengths[i]), infos[i])
-        self._log_if_due(test_mode)
-        return self.batch
-
-    def _act(self, t: int, acting: list[int], test_mode: bool) -> np.ndarray:
-        """Actions [len(acting), N] at step t, also written into the batch."""
-        actions = self.mac.select_actions(self.batch, t_ep=t, t_env=self.t_env, bs=acting, test_mode=test_mode)
-        self.batch.update({"actions": actions.unsqueeze(1)}, bs=acting, ts=t, mark_filled=False)
-        return actions.cpu().numpy()
+    def _step_envs(self, acting: list[int], actions: np.ndarray) -> Sequence[Answer]:
+        return self._ask_all([self.workers[i] for i in acting], "step", [(chosen,) for chosen in actions])
 
     @staticmethod
     def _ask_all(workers: list[Worker], command: str, arguments: list[tuple[Any, ...]]) -> list[Any]:
@@ -174,22 +128,6 @@ class Worker:
             self.process.kill()
             self.process.join()
         self.connection.close()
-
-
-def worker_seed(seed: int, number: int) -> int:
-    """The seed of worker ``number``.
-
-    The first keeps the run's, as the episode runner does; those of the others are hashed, so that the workers of runs
-    with neighbouring seeds share none.
-    """
-    return seed if number == 0 else int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
-
-
-def _make_env(args: SimpleNamespace, number: int) -> Callable[[], Any]:
-    env_args = dict(args.env_args)
-    if env_args.get("seed") is not None:
-        env_args["seed"] = worker_seed(env_args["seed"], number)
-    return partial(env_REGISTRY[args.env], **env_args)
 
 
 def _work(parents_end: Connection, connection: Connection, make_env: Callable[[], Any], seed: int) -> None:

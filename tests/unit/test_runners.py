@@ -18,7 +18,7 @@ from envs import REGISTRY as ENVS
 from run import build
 from runners import parallel_runner
 from runners.base import EpisodeStatistics
-from runners.parallel_runner import Worker, worker_seed
+from runners.parallel_runner import Worker, env_seed
 from utils.config import load_config
 from utils.errors import UserError
 
@@ -31,7 +31,7 @@ SEED_ENTRY, DRAWN_ENTRY = 2, 4  # of ToyEnv's state
 def _toy(monkeypatch):
     monkeypatch.setitem(ENVS, "toy", ToyEnv)
     # The seed of a ToyEnv sets the lengths of its episodes: plain numbers make them easy to foresee.
-    monkeypatch.setattr(parallel_runner, "worker_seed", lambda seed, number: seed + number)
+    monkeypatch.setattr(parallel_runner, "env_seed", lambda seed, number: seed + number)
 
 
 @pytest.fixture
@@ -267,16 +267,16 @@ def test_statistics_in_numbers():
 
 
 def test_every_worker_has_seeds_of_its_own(make, monkeypatch):
-    monkeypatch.setattr(parallel_runner, "worker_seed", worker_seed)
+    monkeypatch.setattr(parallel_runner, "env_seed", worker_seed)
     batch = make("parallel", 3, seed=20, env_args={"seed": 7}).runner.run()
-    assert batch["state"][:, 0, SEED_ENTRY].tolist() == [np.float32(worker_seed(7, i)) for i in range(3)]
-    expected = [np.random.RandomState(worker_seed(20, i)).random_sample() for i in range(3)]
+    assert batch["state"][:, 0, SEED_ENTRY].tolist() == [np.float32(env_seed(7, i)) for i in range(3)]
+    expected = [np.random.RandomState(env_seed(20, i)).random_sample() for i in range(3)]
     np.testing.assert_allclose(batch["state"][:, 0, DRAWN_ENTRY], expected, rtol=1e-6)
 
 
 def test_the_workers_of_neighbouring_runs_share_no_seed():
-    assert worker_seed(5, 0) == 5
-    assert len({worker_seed(seed, number) for seed in range(30) for number in range(16)}) == 30 * 16
+    assert env_seed(5, 0) == 5
+    assert len({env_seed(seed, number) for seed in range(30) for number in range(16)}) == 30 * 16
 
 
 class Seedless(ToyEnv):

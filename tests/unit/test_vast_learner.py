@@ -294,6 +294,11 @@ def test_the_logged_advantage_and_loss_are_those_of_loops_over_the_living(assign
     assert logged["assigner_loss"] == pytest.approx(loss, rel=1e-4)
 
 
+def advantages_of(learner, batch, policies, subteams):
+    """A_hat of a batch with the values as they are now."""
+    return learner._assignment_advantages(batch, policies, subteams, learner._present_values(batch))
+
+
 def test_an_advantage_worked_out_by_hand():
     """One agent-step: R = 1 + 0.5 * 2 = 2 at gamma 0.5; Q = (3, 1, 5), the last unavailable; epsilon 0.5."""
     learner = make_learner(vast_args("vast_vdn", gamma=0.5))
@@ -304,7 +309,7 @@ def test_an_advantage_worked_out_by_hand():
         th.nn.init.zeros_(parameter)
     learner.mac.agent.fc2.bias.data = th.tensor([3.0, 1.0, 5.0, 5.0])
     policies = learner.regime.policies(batch, th.full((1, 1, 1, 1), 0.5))
-    advantages = learner._assignment_advantages(batch, policies, learner.assigner(batch).subteams)
+    advantages = advantages_of(learner, batch, policies, learner.assigner(batch).subteams)
     baseline = 0.75 * 3 + 0.25 * 1
     expected = th.tensor([2.0 - baseline, 2.0 - baseline]).view(1, 2, 1).expand(1, 2, 5)
     th.testing.assert_close(advantages, expected)
@@ -343,7 +348,7 @@ def test_the_drawn_subteams_reach_the_advantage_through_the_value_update_only(tr
         subteams = random_subteams(3, (3, 7, 5), seed)
         policies = learner.regime.policies(newest, th.zeros(3, 1, 1, 1))
         loss_of_update(learner, replay, newest, subteams)
-        advantages.append(learner._assignment_advantages(newest, policies, subteams)[1])
+        advantages.append(advantages_of(learner, newest, policies, subteams)[1])
     assert th.equal(*advantages) != train_on_newest
 
 
