@@ -47,7 +47,7 @@ class ValueBased:
         return best[:, 1:]
 
     @th.no_grad()
-    def policies(self, batch: EpisodeBatch, epsilon: Tensor) -> Tensor:
+    def policies(self, batch: EpisodeBatch, epsilon: Tensor | float) -> Tensor:
         """pi_i of every action, [B, T, N, A]: greedy in the present values up to epsilon [B, 1, 1, 1]."""
         return epsilon_greedy_probs(unroll(self.mac, batch)[0], batch["avail_actions"], epsilon)
 
@@ -97,14 +97,14 @@ class ActorCritic:
         return batch["actions"][:, 1:]
 
     @th.no_grad()
-    def policies(self, batch: EpisodeBatch, epsilon: Tensor | None = None) -> Tensor:
-        """pi_i of every action, [B, T, N, A]."""
+    def policies(self, batch: EpisodeBatch, epsilon: Tensor | float = 0.0) -> Tensor:
+        """pi_i of every action, [B, T, N, A], which hold all exploration: ``epsilon`` adds nothing to them."""
         return unroll(self.mac, batch)[0]
 
     def improve(self, batch: EpisodeBatch, returns: Tensor, q_values: Tensor, mask: Tensor) -> dict[str, Tensor]:
-        """One step of the policies along ``(R_t - sum_a pi_i(a) Q_i(a)) grad log pi_i`` (section 5.2 of the VAST paper).
+        """One step of the policies along ``(R_t - sum_a pi_i(a) Q_i(a)) grad log pi_i``.
 
-        Dead agents do not count. Returns statistics.
+        Section 5.2 of the VAST paper: local actor-critic learning with Q_i as critic. Dead agents do not count. Returns statistics.
 
         Args:
             batch: B episodes of T steps, played by the present policies.
@@ -160,8 +160,8 @@ def check_on_policy(args: SimpleNamespace) -> None:
     due = args.episodes_per_update or args.batch_size_run
     if not args.batch_size == args.buffer_size == due or due % args.batch_size_run:
         raise UserError(
-            f"batch_size={args.batch_size}: policies learn on-policy, so expected it to equal "
-            f"buffer_size={args.buffer_size} and episodes_per_update={args.episodes_per_update} (null: batch_size_run), "
+            f"batch_size={args.batch_size}: policies learn on-policy, so expected it to equal buffer_size="
+            f"{args.buffer_size} and episodes_per_update={args.episodes_per_update} (null: batch_size_run), "
             f"a multiple of batch_size_run={args.batch_size_run}"
         )
 

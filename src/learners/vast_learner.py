@@ -92,7 +92,8 @@ class VastLearner(QLearner):
 
     def train(self, batch: EpisodeBatch, t_env: int, episode_num: int) -> None:
         """One step of agents and mixer on a batch of episodes, then one of the assigner on the newest episodes."""
-        newest = (batch, None) if self.regime.on_policy else self._take_newest()
+        newest: tuple[EpisodeBatch, Tensor | float] | None
+        newest = (batch, 0.0) if self.regime.on_policy else self._take_newest()
         if newest is None:
             super().train(batch, t_env, episode_num)
             return

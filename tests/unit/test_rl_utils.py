@@ -9,10 +9,13 @@ import torch as th
 from utils.rl_utils import (
     build_td_lambda_targets,
     epsilon_greedy_probs,
+    expected_value_advantages,
     mask_unavailable,
     masked_mean,
+    policy_gradient_loss,
     qtran_nopt_loss,
     qtran_opt_loss,
+    score_gradient_snr,
     td_lambda_targets,
     td_loss,
     transition_mask,
@@ -260,3 +263,57 @@ def test_epsilon_greedy_probabilities_with_an_epsilon_for_each_episode():
     assert probabilities[0].max(-1).values.eq(1).all()
     assert math.isclose(probabilities[1].max().item(), 0.7, rel_tol=1e-6)
     th.testing.assert_close(probabilities.sum(-1), th.ones(2, 3, 5))
+
+
+# --- policy gradients ---
+
+
+def test_expected_value_advantages_in_numbers():
+    returns = th.tensor([[[2.0]]])
+    q_values = th.tensor([[[[1.0, 3.0], [0.0, 8.0]]]])
+    policies = th.tensor([[[[0.5, 0.5], [0.75, 0.25]]]])
+    assert expected_value_advantages(returns, q_values, policies).tolist() == [[[0.0, 0.0]]]
+    per_agent = th.tensor([[[2.0, 5.0]]])
+    assert expected_value_advantages(per_agent, q_values, policies).tolist() == [[[0.0, 3.0]]]
+
+
+def test_policy_gradient_loss_is_the_masked_mean_and_leaves_advantages_alone():
+    log_probs = th.tensor([[[-1.0, -2.0, -3.0]]], requires_grad=True)
+    advantages = th.tensor([[[1.0, 4.0, 100.0]]], requires_grad=True)
+    loss = policy_gradient_loss(log_probs, advantages, th.tensor([[[1.0, 1.0, 0.0]]]))
+    loss.backward()
+    assert float(loss) == pytest.approx((1 + 8) / 2)
+    assert log_probs.grad.tolist() == [[[-0.5, -2.0, 0.0]]] and advantages.grad is None
+
+
+def test_the_signal_to_noise_of_a_gradient_against_a_loop():
+    generator = th.Generator().manual_seed(0)
+    probs = th.softmax(th.randn(5, 3, 2, 4, generator=generator), dim=-1)
+    drawn = th.randint(4, (5, 3, 2), generator=generator)
+    advantages, mask = th.randn(5, 3, 2, generator=generator), (th.rand(5, 3, 2, generator=generator) > 0.3).float()
+    gradients = np.zeros((5, 4))
+    for b, t, i in np.ndindex(5, 3, 2):
+        if mask[b, t, i]:
+            for k in range(4):
+                gradients[b, k] += float(advantages[b, t, i] * ((drawn[b, t, i] == k).float() - probs[b, t, i, k]))
+    expected = 5 * (gradients.mean(0) ** 2).sum() / gradients.var(0, ddof=1).sum()
+    assert float(score_gradient_snr(probs, drawn, advantages, mask)) == pytest.approx(expected, rel=1e-4)
+
+
+def test_the_signal_to_noise_is_one_in_the_mean_without_a_signal_and_large_with_one():
+    generator = th.Generator().manual_seed(0)
+    probs = th.full((10, 4, 3, 2), 0.5)
+    ratios, signals = [], []
+    for _ in range(400):
+        drawn = th.randint(2, (10, 4, 3), generator=generator)
+        noise = 3 + th.randn(10, 1, 1, generator=generator).expand(10, 4, 3)  # what was drawn does not matter
+        ratios.append(float(score_gradient_snr(probs, drawn, noise, th.ones(10, 4, 3))))
+        signals.append(float(score_gradient_snr(probs, drawn, noise + drawn, th.ones(10, 4, 3))))
+    # The ratio of 10 episodes is F(1, 9) distributed: mean 9/7, since it divides by an estimated variance.
+    assert np.mean(ratios) == pytest.approx(9 / 7, abs=0.25)
+    assert np.mean(signals) > 1.5 * np.mean(ratios)
+
+
+def test_a_single_episode_has_no_signal_to_noise():
+    one = th.ones(1, 2, 3)
+    assert float(score_gradient_snr(th.full((1, 2, 3, 2), 0.5), one.long(), one, one)) == 0

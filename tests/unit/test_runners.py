@@ -16,9 +16,10 @@ from helpers import ToyEnv, toy_config
 
 from envs import REGISTRY as ENVS
 from run import build
-from runners import parallel_runner
+from runners import batch_runner, parallel_runner
 from runners.base import EpisodeStatistics
-from runners.parallel_runner import Worker, env_seed
+from runners.batch_runner import env_seed
+from runners.parallel_runner import Worker
 from utils.config import load_config
 from utils.errors import UserError
 
@@ -31,7 +32,8 @@ SEED_ENTRY, DRAWN_ENTRY = 2, 4  # of ToyEnv's state
 def _toy(monkeypatch):
     monkeypatch.setitem(ENVS, "toy", ToyEnv)
     # The seed of a ToyEnv sets the lengths of its episodes: plain numbers make them easy to foresee.
-    monkeypatch.setattr(parallel_runner, "env_seed", lambda seed, number: seed + number)
+    for module in (batch_runner, parallel_runner):
+        monkeypatch.setattr(module, "env_seed", lambda seed, number: seed + number)
 
 
 @pytest.fixture
@@ -104,17 +106,19 @@ def test_an_episode_is_what_the_environment_gives_by_hand(make):
     assert lengths == [4, 2, 6, 5]
 
 
-def test_parallel_episodes_are_what_the_environments_give_by_hand(make):
-    """Three workers, whose episodes differ in length."""
-    runner = make("parallel", 3).runner
+@pytest.mark.parametrize("runner", ["parallel", "vector"])
+def test_episodes_of_several_environments_are_what_these_give_by_hand(make, runner):
+    """Three environments, whose episodes differ in length."""
+    runner = make(runner, 3).runner
     envs = [ToyEnv(LENGTHS, seed=i) for i in range(3)]
     for expected in ([4, 2, 6], [2, 6, 5]):
         batch = runner.run()
         assert [assert_is_episode(batch, i, envs[i], ignore=[DRAWN_ENTRY]) for i in range(3)] == expected
 
 
-def test_one_parallel_environment_gives_what_the_episode_runner_gives(make):
-    episode, parallel = make("episode").runner, make("parallel", 1).runner
+@pytest.mark.parametrize("runner", ["parallel", "vector"])
+def test_one_environment_gives_what_the_episode_runner_gives(make, runner):
+    episode, parallel = make("episode").runner, make(runner, 1).runner
     for _ in range(4):
         first, second = run_with_seed(episode), run_with_seed(parallel)
         for key in first.scheme:
@@ -124,7 +128,20 @@ def test_one_parallel_environment_gives_what_the_episode_runner_gives(make):
         assert episode.t_env == parallel.t_env
 
 
-@pytest.mark.parametrize("runner", ["episode", "parallel"])
+def test_the_vector_runner_gives_what_the_parallel_runner_gives():
+    """On Warehouse, with the seeds that environments get in a run."""
+    batches = []
+    for runner in ("parallel", "vector"):
+        sizes = ["seed=3", f"runner={runner}", "batch_size_run=3", "env_args.episode_limit=9"]
+        experiment = build(load_config("qmix", "warehouse", sizes))
+        batches.append([run_with_seed(experiment.runner, test_mode) for test_mode in (False, True, False)])
+        experiment.close()
+    for first, second in zip(*batches, strict=True):
+        assert all(th.equal(first[key], second[key]) for key in first.scheme)
+    assert not th.equal(batches[0][0]["state"][0], batches[0][0]["state"][1])
+
+
+@pytest.mark.parametrize("runner", ["episode", "parallel", "vector"])
 def test_a_time_limit_is_no_termination(make, runner):
     runner = make(runner, env_args={"lengths": (9,)}).runner
     batch = runner.run()
@@ -132,13 +149,13 @@ def test_a_time_limit_is_no_termination(make, runner):
     assert batch["filled"].sum() == 7
 
 
-@pytest.mark.parametrize("runner", ["episode", "parallel"])
+@pytest.mark.parametrize("runner", ["episode", "parallel", "vector"])
 def test_an_end_at_the_limit_by_itself_is_a_termination(make, runner):
     batch = make(runner, env_args={"lengths": (6,)}).runner.run()
     assert batch["terminated"][0, :, 0].tolist() == [0, 0, 0, 0, 0, 1, 0]
 
 
-@pytest.mark.parametrize(("runner", "size"), [("episode", 1), ("parallel", 2)])
+@pytest.mark.parametrize(("runner", "size"), [("episode", 1), ("parallel", 2), ("vector", 2)])
 def test_a_rollout_builds_no_autograd_graph(make, runner, size):
     experiment = make(runner, size)
     batch = experiment.runner.run()
@@ -146,7 +163,7 @@ def test_a_rollout_builds_no_autograd_graph(make, runner, size):
     assert not any(batch[key].requires_grad for key in batch.scheme)
 
 
-@pytest.mark.parametrize(("runner", "size"), [("episode", 1), ("parallel", 2)])
+@pytest.mark.parametrize(("runner", "size"), [("episode", 1), ("parallel", 2), ("vector", 2)])
 def test_a_batch_stays_as_it_is_when_the_next_one_is_collected(make, runner, size):
     runner = make(runner, size).runner
     first = runner.run()
@@ -155,7 +172,7 @@ def test_a_batch_stays_as_it_is_when_the_next_one_is_collected(make, runner, siz
     assert all(th.equal(first[key], value) for key, value in copies.items())
 
 
-@pytest.mark.parametrize(("runner", "size"), [("episode", 1), ("parallel", 2)])
+@pytest.mark.parametrize(("runner", "size"), [("episode", 1), ("parallel", 2), ("vector", 2)])
 def test_greedy_test_episodes_repeat(make, runner, size):
     runner = make(runner, size, env_args={"lengths": (5,)}).runner
     first, second = runner.run(test_mode=True), runner.run(test_mode=True)
@@ -166,7 +183,10 @@ def test_greedy_test_episodes_repeat(make, runner, size):
 # --- steps and statistics ---
 
 
-@pytest.mark.parametrize(("runner", "size", "steps"), [("episode", 1, [4, 6, 12]), ("parallel", 3, [12, 25, 40])])
+@pytest.mark.parametrize(
+    ("runner", "size", "steps"),
+    [("episode", 1, [4, 6, 12]), ("parallel", 3, [12, 25, 40]), ("vector", 3, [12, 25, 40])],
+)
 def test_training_episodes_advance_t_env_by_their_steps(make, runner, size, steps):
     runner = make(runner, size).runner
     assert runner.t_env == 0
@@ -175,7 +195,7 @@ def test_training_episodes_advance_t_env_by_their_steps(make, runner, size, step
         assert runner.t_env == expected
 
 
-@pytest.mark.parametrize(("runner", "size"), [("episode", 1), ("parallel", 2)])
+@pytest.mark.parametrize(("runner", "size"), [("episode", 1), ("parallel", 2), ("vector", 2)])
 def test_test_episodes_do_not_advance_t_env(make, runner, size):
     runner = make(runner, size).runner
     runner.run(test_mode=True)
@@ -186,7 +206,7 @@ def logged(experiment):
     return {key: [value for _, value in values] for key, values in experiment.logger.stats.items()}
 
 
-@pytest.mark.parametrize(("runner", "size", "rollouts"), [("episode", 1, 4), ("parallel", 2, 2)])
+@pytest.mark.parametrize(("runner", "size", "rollouts"), [("episode", 1, 4), ("parallel", 2, 2), ("vector", 2, 2)])
 def test_test_statistics_are_means_over_all_test_episodes(make, runner, size, rollouts):
     experiment = make(runner, size, test_nepisode=4)
     returns, totals, lengths, limits = [], [], [], []
@@ -267,7 +287,8 @@ def test_statistics_in_numbers():
 
 
 def test_every_worker_has_seeds_of_its_own(make, monkeypatch):
-    monkeypatch.setattr(parallel_runner, "env_seed", worker_seed)
+    for module in (batch_runner, parallel_runner):
+        monkeypatch.setattr(module, "env_seed", env_seed)
     batch = make("parallel", 3, seed=20, env_args={"seed": 7}).runner.run()
     assert batch["state"][:, 0, SEED_ENTRY].tolist() == [np.float32(env_seed(7, i)) for i in range(3)]
     expected = [np.random.RandomState(env_seed(20, i)).random_sample() for i in range(3)]
