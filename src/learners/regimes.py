@@ -104,7 +104,8 @@ class ActorCritic:
     def improve(self, batch: EpisodeBatch, returns: Tensor, q_values: Tensor, mask: Tensor) -> dict[str, Tensor]:
         """One step of the policies along ``(R_t - sum_a pi_i(a) Q_i(a)) grad log pi_i``.
 
-        Section 5.2 of the VAST paper: local actor-critic learning with Q_i as critic. Dead agents do not count. Returns statistics.
+        Section 5.2 of the VAST paper: local actor-critic learning with Q_i as critic. Dead agents do not count; returns
+        statistics.
 
         Args:
             batch: B episodes of T steps, played by the present policies.
