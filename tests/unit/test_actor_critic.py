@@ -9,6 +9,7 @@ import torch as th
 from helpers import empty_batch, make_args, make_logger, make_scheme, random_batch, randomise
 from vast_helpers import make_learner, random_subteams, sums_by_loop, vast_args
 
+from assigners.base import Assignment
 from controllers import REGISTRY as mac_REGISTRY
 from learners import REGISTRY as learner_REGISTRY
 from modules.agents.ff_agent import FFAgent
@@ -295,6 +296,19 @@ def test_the_assigners_baseline_has_the_values_before_or_after_the_update(baseli
         means[when] = sum(advantages) / len(advantages)
     assert means["before"] != pytest.approx(means["after"], rel=1e-3)
     assert learner.logger.stats["assigner_advantage"][-1][1] == pytest.approx(means[baseline], rel=1e-4)
+
+
+@pytest.mark.parametrize("baseline", ["before", "after"])
+def test_the_drawn_subteams_reach_the_advantage_only_through_the_update_of_the_values(baseline):
+    advantages = []
+    for seed in (1, 2):
+        learner = ac_learner(ac_args("vast_qmix_ac", critic_lr=0.1, assigner_baseline=baseline))
+        batch = random_batch(learner.args, LENGTHS)  # none was cut: no return bootstraps from a division
+        scripted = Assignment(random_subteams(3, batch["obs"].shape[:3], seed), *th.zeros(2, *batch["obs"].shape[:3]))
+        learner.assigner.forward = lambda given, scripted=scripted: scripted
+        learner._update_assigner = lambda assignment, hats, counted: advantages.append(hats) or {}
+        learner.train(batch, t_env=0, episode_num=0)
+    assert th.equal(*advantages) == (baseline == "before")
 
 
 @pytest.mark.parametrize("assigner", ["random", "fixed", "spatial", "metagrad"])
