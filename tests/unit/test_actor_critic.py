@@ -306,7 +306,7 @@ def test_the_drawn_subteams_reach_the_advantage_only_through_the_update_of_the_v
         batch = random_batch(learner.args, LENGTHS)  # none was cut: no return bootstraps from a division
         scripted = Assignment(random_subteams(3, batch["obs"].shape[:3], seed), *th.zeros(2, *batch["obs"].shape[:3]))
         learner.assigner.forward = lambda given, scripted=scripted: scripted
-        learner._update_assigner = lambda assignment, hats, counted: advantages.append(hats) or {}
+        learner._update_assigner = lambda assignment, hats, counted: advantages.append(hats * counted) or {}
         learner.train(batch, t_env=0, episode_num=0)
     assert th.equal(*advantages) == (baseline == "before")
 
