@@ -19,7 +19,12 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 
-PANELS = {"test_return_mean": "test return", "test_completed_orders_mean": "completed orders per test episode"}
+PANELS = {
+    "test_return_mean": "test return",
+    "test_completed_orders_mean": "completed orders per test episode",
+    "test_kill_count_mean": "kill count per test episode",
+    "test_system_performance_mean": "system performance",
+}
 # Okabe and Ito's palette, which colour-blind readers can tell apart; line styles help in print.
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"]
 STYLES = ["-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1))]
@@ -31,6 +36,8 @@ def label(config: dict) -> str:
     name = config["name"]
     if "eta" in config:
         name += f" ({config['assigner']}, eta={config['eta']:g})"
+    if config["agent_output_type"] == "pi_logits":
+        return f"{name}, {config['agent']}"
     if "qtran" in (config["mixer"], config.get("subteam_mixer")) and not config.get("qtran_end_to_end"):
         name += ", detached"
     return name
@@ -46,10 +53,20 @@ def read_runs(folders: list[Path]) -> dict[str, list[tuple[int, dict]]]:
     return runs
 
 
+def panels(runs: dict[str, list[tuple[int, dict]]]) -> dict[str, str]:
+    """The statistics that the runs have: the return, and their domain's performance where that is not the return."""
+    first = next(iter(runs.values()))[0][1]
+    found = {key: title for key, title in PANELS.items() if key in first}
+    if "test_system_performance_mean" in found:
+        del found["test_return_mean"]
+    return found
+
+
 def draw(runs: dict[str, list[tuple[int, dict]]], picture: Path) -> None:
     """One panel per statistic, one curve per label."""
-    figure, axes = plt.subplots(1, len(PANELS), figsize=(11, 4), layout="constrained")
-    for axis, (key, title) in zip(axes, PANELS.items(), strict=True):
+    shown = panels(runs)
+    figure, axes = plt.subplots(1, len(shown), figsize=(5.5 * len(shown), 4), layout="constrained", squeeze=False)
+    for axis, (key, title) in zip(axes[0], shown.items(), strict=True):
         for (name, seeds), colour, style in zip(sorted(runs.items()), COLOURS, STYLES, strict=False):
             length = min(len(metrics[key]["values"]) for _, metrics in seeds)
             steps = np.array(seeds[0][1][key]["steps"][:length]) / 1000
@@ -60,18 +77,24 @@ def draw(runs: dict[str, list[tuple[int, dict]]], picture: Path) -> None:
         axis.set_xlabel("environment steps (thousands)")
         axis.set_ylabel(title)
         axis.grid(alpha=0.3)
-    axes[0].legend(fontsize=8)
+    axes[0, 0].legend(fontsize=8)
     figure.savefig(picture, dpi=110)
 
 
 def print_table(runs: dict[str, list[tuple[int, dict]]]) -> None:
-    """Markdown: the mean of the last evaluations of every run."""
-    print("| algorithm | seed | test return | completed orders |")
-    print("|---|---|---|---|")
+    """Markdown: the mean of the last evaluations over the seeds, and that of every seed behind it."""
+    shown = panels(runs)
+    print("| algorithm | seeds | " + " | ".join(shown.values()) + " |")
+    print("|---" * (2 + len(shown)) + "|")
     for name, seeds in sorted(runs.items()):
-        for seed, metrics in sorted(seeds):
-            numbers = (np.mean(metrics[key]["values"][-LAST:]) for key in PANELS)
-            print(f"| {name} | {seed} | " + " | ".join(f"{number:.1f}" for number in numbers) + " |")
+        cells = []
+        for key in shown:
+            ends = [
+                float(np.mean(metrics[key]["values"][-LAST:])) for _, metrics in sorted(seeds, key=lambda run: run[0])
+            ]
+            cells.append(f"{np.mean(ends):.1f}" + (f" ({', '.join(f'{end:.1f}' for end in ends)})" if ends[1:] else ""))
+        numbers = ", ".join(str(seed) for seed, _ in sorted(seeds, key=lambda run: run[0]))
+        print(f"| {name} | {numbers} | " + " | ".join(cells) + " |")
 
 
 def main() -> None:
