@@ -272,8 +272,13 @@ def test_values_and_assigner_learn_from_one_draw_of_subteams():
     learner._value_loss = lambda given, subteams: entered.append((given, subteams)) or value_loss(given, subteams)
     updated_with, update = [], learner._update_assigner
     learner._update_assigner = lambda *given: updated_with.append(given[0]) or update(*given)
+    improved_with, improve = [], learner._improve_policies
+    learner._improve_policies = lambda given, division, values: (
+        improved_with.append(division) or improve(given, division, values)
+    )
     learner.observe(batch, t_env=0, episode_num=3)
     learner.train(batch, t_env=0, episode_num=3)
+    assert len(improved_with) == 1 and th.equal(improved_with[0][0], drawn[0].subteams)
     assert len(drawn) == 1 and updated_with == drawn
     assert entered[0][0] is batch and th.equal(entered[0][1], drawn[0].subteams)
 
