@@ -24,16 +24,19 @@ def agent_inputs(batch: EpisodeBatch, args: SimpleNamespace, start: int = 0, sto
     obs = batch["obs"][:, start:stop]
     parts = [obs.float().flatten(3)]
     if args.obs_last_action:
-        actions = batch["actions_onehot"]
-        if start == 0:
-            last = th.cat([th.zeros_like(actions[:, :1]), actions[:, : stop - 1]], dim=1)
-        else:
-            last = actions[:, start - 1 : stop - 1]
-        parts.append(last)
+        parts.append(last_actions(batch, start, stop))
     if args.obs_agent_id:
         ids = th.eye(args.n_agents, device=obs.device)
         parts.append(ids.expand(*obs.shape[:2], -1, -1))
     return th.cat(parts, dim=-1)
+
+
+def last_actions(batch: EpisodeBatch, start: int, stop: int) -> Tensor:
+    """The agents' actions before each of the steps ``start`` to ``stop``, one-hot [B, T, N, A]; zeros before step 0."""
+    actions = batch["actions_onehot"]
+    if start > 0:
+        return actions[:, start - 1 : stop - 1]
+    return th.cat([th.zeros_like(actions[:, :1]), actions[:, : stop - 1]], dim=1)
 
 
 def living_agents(batch: EpisodeBatch, args: SimpleNamespace) -> Tensor:

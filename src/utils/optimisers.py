@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from types import SimpleNamespace
 
 import torch as th
@@ -21,3 +21,18 @@ def make_optimiser(args: SimpleNamespace, params: Iterable[th.nn.Parameter], lr:
     if args.optimiser == "adam":
         return th.optim.Adam(params, lr=lr, eps=args.optim_eps)
     raise UserError(f"optimiser: expected rmsprop or adam, got {args.optimiser!r}")
+
+
+def clipped_step(
+    optimiser: th.optim.Optimizer, params: Sequence[th.nn.Parameter], loss: th.Tensor, max_norm: float
+) -> th.Tensor:
+    """One step of ``optimiser`` down the gradient of ``loss``, scaled to a global norm of at most ``max_norm``.
+
+    Returns:
+        The norm of the gradient before scaling.
+    """
+    optimiser.zero_grad()
+    loss.backward()
+    norm = th.nn.utils.clip_grad_norm_(params, max_norm)
+    optimiser.step()
+    return norm

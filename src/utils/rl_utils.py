@@ -136,6 +136,12 @@ def epsilon_greedy_probs(q_values: Tensor, avail_actions: Tensor, epsilon: Tenso
     return (1 - epsilon) * greedy + epsilon * uniform
 
 
+def available_probs(probabilities: Tensor, avail_actions: Tensor) -> Tensor:
+    """``probabilities`` [..., A] of the available actions alone, scaled to sum to 1; all 0 where none is available."""
+    allowed = probabilities * (avail_actions > 0)
+    return allowed / allowed.sum(-1, keepdim=True).clamp(min=th.finfo(allowed.dtype).tiny)
+
+
 def sample_categorical(weights: Tensor, generator: th.Generator | None = None) -> Tensor:
     """Indices [...] drawn with probability proportional to ``weights`` [..., A] (not negative)."""
     flat = weights.reshape(-1, weights.shape[-1])
