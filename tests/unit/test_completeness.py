@@ -14,6 +14,7 @@ from components.action_selectors import REGISTRY as action_REGISTRY
 from controllers import REGISTRY as mac_REGISTRY
 from learners import REGISTRY as learner_REGISTRY
 from modules.agents import REGISTRY as agent_REGISTRY
+from modules.critics import REGISTRY as critic_REGISTRY
 from modules.mixers import REGISTRY as mixer_REGISTRY
 from run import build
 from runners import REGISTRY as runner_REGISTRY
@@ -28,6 +29,7 @@ REGISTRIES = {
     "mac": mac_REGISTRY,
     "learner": learner_REGISTRY,
     "agent": agent_REGISTRY,
+    "critic": critic_REGISTRY,
     "mixer": mixer_REGISTRY,
     "runner": runner_REGISTRY,
 }
@@ -41,6 +43,8 @@ RUNNERS = {
     "episode": ("runner=episode", "batch_size_run=1", f"t_max={3 * STEPS - 1}"),
     "parallel": ("runner=parallel", "batch_size_run=2", f"t_max={4 * STEPS - 1}"),
 }
+# Policies learn from all episodes since the last update, and from no others.
+ON_POLICY = ("buffer_size=2", "episodes_per_update=2", f"t_max={4 * STEPS - 1}")
 
 
 def weights(*modules):
@@ -54,9 +58,10 @@ def weights(*modules):
 
 def assert_two_updates(alg, *updates):
     """Runs ``alg`` until it has made two updates, of all networks that it trains."""
-    experiment = build(load_config(alg, "warehouse", [*SMALL, *updates]))
+    on_policy = load_config(alg, "warehouse")["agent_output_type"] == "pi_logits"
+    experiment = build(load_config(alg, "warehouse", [*SMALL, *updates, *(ON_POLICY if on_policy else ())]))
     learner = experiment.learner
-    parts = [experiment.mac.agent, learner.mixer]
+    parts = [experiment.mac.agent, *(getattr(learner, name, None) for name in ("mixer", "critic"))]
     assigner = getattr(learner, "assigner", None)
     if assigner is not None and assigner.n_subteams > 1:  # nothing to learn about a single sub-team
         parts.append(assigner)
@@ -76,7 +81,7 @@ def assert_two_updates(alg, *updates):
         for one, other in zip(earlier, later, strict=True):
             assert one is None or (not th.equal(one, other) and th.isfinite(other).all())
     stats = experiment.logger.stats
-    assert len(stats["loss"]) == 2
+    assert len(stats.get("loss") or stats["critic_loss"]) == 2
     assert all(th.isfinite(th.tensor(value)) for values in stats.values() for _, value in values)
     return experiment
 
