@@ -135,7 +135,7 @@ def _make_sacred_experiment() -> sacred.Experiment:
     return experiment
 
 
-_CHOICES = {"Algorithms": "algs", "Environments": "envs"}
+_CHOICES = {"Algorithms": "algs", "Environments": "envs", "Presets": "presets"}
 
 
 def _git_works() -> bool:

@@ -1,4 +1,4 @@
-"""Strict, typed configuration: ``default.yaml`` < environment < algorithm < ``with key=value``.
+"""Strict, typed configuration: ``default.yaml`` < environment < algorithm < preset < ``with key=value``.
 
 A key keeps the type of its first non-null value, a ``with`` key must exist, and every mistake is a `UserError` of one
 line that names the key, what came, what was expected and where it came from.
@@ -13,7 +13,7 @@ import logging
 import math
 import re
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -38,7 +38,7 @@ SHIPPED = {
     ),
     "envs": ("warehouse", "battle", "gaussian_squeeze", "sc2"),
 }
-FLAGS = {"algs": "--config", "envs": "--env-config"}
+FLAGS = {"algs": "--config", "envs": "--env-config", "presets": "preset"}  # where a name of such a file is given
 NEAR_MISS = 0.85  # similarity (difflib's ratio) from which a new key of a YAML file is taken for a typing error
 MAX_SEED = 2**32 - 1  # what numpy's global generator takes
 
@@ -57,7 +57,7 @@ def load_config(
         alg: name of a file in ``config_dir/algs`` (``--config``).
         env: name of a file in ``config_dir/envs`` (``--env-config``).
         updates: ``key=value`` texts of the command line; nested keys are dotted (``env_args.n_agents=16``).
-        config_dir: folder with ``default.yaml``, ``algs`` and ``envs``.
+        config_dir: folder with ``default.yaml``, ``algs``, ``envs`` and ``presets``.
         logger: receives one line for each new key of a YAML file, and one if the algorithm overrides its environment.
 
     Returns:
@@ -67,22 +67,31 @@ def load_config(
         UserError: a missing or unknown name, an unreadable file, an unknown key, a value of the wrong type.
     """
     alg_layer, env_layer = _named_layer(config_dir, "algs", alg), _named_layer(config_dir, "envs", env)
+    known = _known_keys(config_dir)
     for layer in (env_layer, alg_layer):
-        _check_new_keys(layer, config_dir, logger)
+        _check_new_keys(layer, known, logger)
     _log_overrides(env_layer, alg_layer, logger)
 
     settings = _Settings()
     for layer in (_file_layer(config_dir / "default.yaml"), env_layer, alg_layer):
         settings.add(layer.values, layer.source)
 
-    general, env_args = _split_updates(updates)
+    presets, general, env_args = _split_updates(updates)
+    for update in presets:
+        settings.update(update)
+    preset_layers = _preset_layers(config_dir, known - settings.values.keys(), settings.values["preset"], env, alg)
+    for layer in preset_layers:
+        settings.set_known({key: value for key, value in layer.values.items() if key != "env_args"}, layer.source)
     for update in general:
         settings.update(update)
     environment = _describe_environment(settings.values)
     _check_env_args(settings.values["env_args"], environment)
     environment.declare_in(settings)
+    open_key = "env_args" if environment.takes_any else None
+    for layer in preset_layers:
+        settings.set_known({"env_args": layer.values.get("env_args", {})}, layer.source, open_key)
     for update in env_args:
-        settings.update(update, open_key="env_args" if environment.takes_any else None)
+        settings.update(update, open_key)
 
     _resolve_seeds(settings.values, environment)
     return settings.values
@@ -300,31 +309,42 @@ class _Settings:
         """
         self._merge(self.values, layer, "", source)
 
+    def set_known(self, layer: Mapping[str, Any], source: str, open_key: str | None = None) -> None:
+        """Merge ``layer``, which may set the keys that are there but bring no new ones.
+
+        Args:
+            layer: what to merge.
+            source: how messages name it.
+            open_key: name of a mapping that takes keys that it does not have yet.
+
+        Raises:
+            UserError: an unknown key or a value of the wrong type.
+        """
+        for leaf, _ in _leaves(layer):
+            if not self._knows(leaf) and not (open_key and leaf.startswith(f"{open_key}.")):
+                raise UserError(f"{leaf}: unknown key{self._hint(leaf)} ({source}); print_config shows all keys")
+        self.add(layer, source)
+
     def update(self, text: str, open_key: str | None = None) -> None:
         """Apply one ``key=value`` of the command line.
 
         Args:
             text: the ``key=value``.
-            open_key: name of a mapping that takes keys that it does not have yet.
+            open_key: as in `set_known`.
 
         Raises:
             UserError: an unknown key or a value of the wrong type.
         """
         path, _, value = (part.strip() for part in text.partition("="))
         source = f"with {path}={value}"
-        layer = _nest(path, self._read(path, value, source))
-        for leaf, _ in _leaves(layer):
-            if not self._knows(leaf) and not (open_key and leaf.startswith(f"{open_key}.")):
-                raise UserError(f"{leaf}: unknown key{self._hint(leaf)} ({source}); print_config shows all keys")
-        self.add(layer, source)
+        self.set_known(_nest(path, self._read(path, value, source)), source, open_key)
 
     def _merge(self, target: dict[str, Any], layer: Mapping[str, Any], prefix: str, source: str) -> None:
         for key, value in layer.items():
             path = prefix + key
             kind = self.kinds.get(path)
             if isinstance(target.get(key), dict) or (isinstance(value, dict) and (not kind or kind.example is None)):
-                if not isinstance(value, dict):
-                    raise _wrong_type(path, "a mapping of keys to values", value, source)
+                _require_mapping(path, value, source)
                 if not isinstance(target.get(key), dict):
                     target[key] = {}
                 self._merge(target[key], value, f"{path}.", source)
@@ -375,9 +395,9 @@ def _nest(path: str, value: Any) -> dict[str, Any]:
 
 
 def _leaves(layer: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted path and value of everything in ``layer`` that is not a mapping."""
+    """Dotted path and value of everything in ``layer`` that is not a mapping, or an empty one."""
     for key, value in layer.items():
-        if isinstance(value, Mapping):
+        if isinstance(value, Mapping) and value:
             yield from _leaves(value, f"{prefix}{key}.")
         else:
             yield prefix + key, value
@@ -404,7 +424,7 @@ def _file_layer(path: Path) -> _Layer:
 
 
 def _named_layer(config_dir: Path, folder: str, name: str | None) -> _Layer:
-    """The layer of ``--config=name`` or ``--env-config=name``."""
+    """The layer of ``--config=name``, ``--env-config=name`` or ``preset=name``."""
     names = available(config_dir, folder)
     if name not in names:
         problem = f"unknown name '{name}'{hint(name, names)}" if name else "missing"
@@ -418,9 +438,8 @@ def _source(path: Path) -> str:
     return str(path.relative_to(project) if path.is_relative_to(project) else path)
 
 
-def _check_new_keys(layer: _Layer, config_dir: Path, logger: logging.Logger) -> None:
+def _check_new_keys(layer: _Layer, known: Set[str], logger: logging.Logger) -> None:
     """Announce the new top-level keys of a user's file; raises UserError if one looks like a known key misspelt."""
-    known = _known_keys(config_dir)
     for key in layer.values:
         if key in known:
             continue
@@ -449,16 +468,71 @@ def _log_overrides(env: _Layer, alg: _Layer, logger: logging.Logger) -> None:
         logger.info("%s overrides %s: %s", alg.source, env.source, ", ".join(changes))
 
 
-def _split_updates(updates: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The updates of ordinary keys, and those of ``env_args``, which wait until the environment is known."""
+def _split_updates(updates: Sequence[str]) -> tuple[list[str], list[str], list[str]]:
+    """The updates of ``preset``, which come first, those of ordinary keys, and those of ``env_args``.
+
+    The last ones wait until the environment is known.
+    """
+    presets: list[str] = []
     general: list[str] = []
     env_args: list[str] = []
     for update in updates:
         key, equals, _ = update.partition("=")
         if not equals or not all(part.strip() for part in key.split(".")):
             raise UserError(f"with {update}: expected key=value")
-        (env_args if key.split(".")[0].strip() == "env_args" else general).append(update)
-    return general, env_args
+        first = key.split(".")[0].strip()
+        {"preset": presets, "env_args": env_args}.get(first, general).append(update)
+    return presets, general, env_args
+
+
+# --- presets ---
+
+
+def _preset_layers(config_dir: Path, foreign: Set[str], name: Any, env: str | None, alg: str | None) -> list[_Layer]:
+    """What the preset ``name`` sets in a run of ``env`` and ``alg``, lowest precedence first.
+
+    Its top-level keys hold for every run that has them; those of its sections ``envs`` and ``algs`` for the
+    environment or algorithm of that name only.
+
+    Args:
+        config_dir: where its file is, in ``presets``.
+        foreign: keys of parts that this run does not have, such as a mixer's; they are left out.
+        name: of the preset; None: no layers.
+        env, alg: names of the environment's and the algorithm's file.
+
+    Raises:
+        UserError: no such preset, a section of an unknown name or that is no mapping, a preset that names a preset.
+    """
+    if name is None:
+        return []
+    preset = _named_layer(config_dir, "presets", str(name))
+    general = {key: value for key, value in preset.values.items() if key not in {*SHIPPED, *foreign}}
+    layers = [
+        _Layer(preset.source, general),
+        _preset_section(config_dir, preset, "envs", env),
+        _preset_section(config_dir, preset, "algs", alg),
+    ]
+    for layer in layers:
+        if "preset" in layer.values:
+            raise UserError(f"preset: a preset cannot choose another one ({layer.source})")
+    return layers
+
+
+def _preset_section(config_dir: Path, preset: _Layer, folder: str, chosen: str | None) -> _Layer:
+    """What ``preset`` sets for the environment (``folder`` envs) or algorithm (algs) that is ``chosen``."""
+    sections = _require_mapping(folder, preset.values.get(folder, {}), preset.source)
+    names = {*available(config_dir, folder), *SHIPPED[folder]}
+    for name, values in sections.items():
+        if name not in names:
+            raise UserError(f"{folder}.{name}: unknown name{hint(name, names)} ({preset.source})")
+        _require_mapping(f"{folder}.{name}", values, preset.source)
+    return _Layer(f"{folder}.{chosen} in {preset.source}", sections[chosen] if chosen in sections else {})
+
+
+def _require_mapping(path: str, value: Any, source: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise _wrong_type(path, "a mapping of keys to values", value, source)
+    return value
 
 
 # --- the environment's arguments and the seeds ---

@@ -145,6 +145,28 @@ def test_spatial_takes_half_as_many_centroids_as_subteams(k, centroids):
     assert [len(step.unique()) for step in subteams] == [centroids] * 4
 
 
+@pytest.mark.parametrize(("k", "centroids"), [(1, 1), (2, 2), (3, 3), (4, 4), (5, 5), (8, 8)])
+def test_spatial_takes_as_many_centroids_as_subteams_if_asked_to(k, centroids):
+    args = vast_args(assigner="spatial", n_agents=8, eta=k / 8, agent_alive_index=None, spatial_centroids="all")
+    subteams = make_assigner(args)(random_batch(args)).subteams[0, :4]  # without the padding
+    assert [len(step.unique()) for step in subteams] == [centroids] * 4
+
+
+def test_spatial_with_all_centroids_clusters_the_living_of_each_step():
+    assigner, batch = assigner_and_batch("spatial", n_agents=10, eta=0.4, spatial_centroids="all")
+    subteams = assigner(batch).subteams
+    for b, t in [(0, 0), (0, 3), (1, 5)]:
+        features = batch["state"][b, t, PLAIN_STATE:].view(10, 3).tolist()
+        expected = reference_kmeans([(x, y) for x, y, _ in features], [life > 0 for *_, life in features], 4)
+        assert subteams[b, t].tolist() == expected
+
+
+@pytest.mark.parametrize("rule", ["none", "", "Half", None, 4])
+def test_spatial_takes_half_or_all_of_the_centroids_and_nothing_else(rule):
+    with pytest.raises(UserError, match=f"spatial_centroids: expected half or all, got {rule!r}"):
+        make_assigner(vast_args(assigner="spatial", spatial_centroids=rule))
+
+
 def test_spatial_clusters_the_living_of_each_step():
     assigner, batch = assigner_and_batch("spatial", lengths=(5, 5, 5), n_agents=10, eta=0.6)
     subteams = assigner(batch).subteams

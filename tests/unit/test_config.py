@@ -20,6 +20,7 @@ env: null
 env_args: {}
 name: "run"
 agent: "rnn"
+preset: null
 seed: null
 mixer: null
 t_max: 1000
@@ -60,7 +61,7 @@ class Open:
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A small config folder: default.yaml, envs/toy.yaml and algs/mine.yaml; three toy environments are registered."""
-    for sub in ("algs", "envs"):
+    for sub in ("algs", "envs", "presets"):
         (tmp_path / sub).mkdir()
     (tmp_path / "default.yaml").write_text(DEFAULT)
     (tmp_path / "envs" / "toy.yaml").write_text(TOY_ENV)
@@ -70,12 +71,20 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def load(folder: Path, *updates: str, alg: str | None = None, default: str = "", env: str = "") -> dict[str, Any]:
-    """The configuration of algs/mine.yaml with the text ``alg``, after ``default`` and ``env`` are added to theirs."""
+def load(
+    folder: Path, *updates: str, alg: str | None = None, default: str = "", env: str = "", preset: str | None = None
+) -> dict[str, Any]:
+    """The configuration of algs/mine.yaml with the text ``alg``, after ``default`` and ``env`` are added to theirs.
+
+    ``preset`` is the text of presets/old.yaml, which is chosen then.
+    """
     (folder / "default.yaml").write_text(DEFAULT + default)
     (folder / "envs" / "toy.yaml").write_text(TOY_ENV + env)
     if alg is not None:
         (folder / "algs" / "mine.yaml").write_text(alg)
+    if preset is not None:
+        (folder / "presets" / "old.yaml").write_text(preset)
+        updates = (*updates, "preset=old")
     return load_config("mine", "toy", updates, config_dir=folder)
 
 
@@ -238,6 +247,124 @@ def test_the_traps_of_yaml_are_plain_text(folder: Path, text: str) -> None:
 @pytest.mark.parametrize("text", ["[1, 2", "{a: ", "'a", "1/0"])
 def test_unreadable_values_are_one_line(folder: Path, text: str) -> None:
     assert fails(folder, f"batch={text}").startswith("batch: cannot be read")
+
+
+# --- presets ---
+
+
+def test_a_preset_lies_between_the_algorithm_and_the_command_line(folder: Path) -> None:
+    numbers = {"default": "p: 0\nq: 0\nr: 0\ns: 0\nt: 0", "env": "q: 1\nr: 1\ns: 1\nt: 1", "alg": "r: 2\ns: 2\nt: 2"}
+    config = load(folder, "t=4", preset="s: 3\nt: 3", **numbers)
+    assert [config[key] for key in "pqrst"] == [0, 1, 2, 3, 4]
+    assert config["preset"] == "old"
+    config = load(folder, **numbers)  # the file is there, but not chosen
+    assert [config[key] for key in "pqrst"] == [0, 1, 2, 2, 2]
+    assert config["preset"] is None
+
+
+def test_the_command_line_wins_over_a_preset_wherever_it_names_it(folder: Path) -> None:
+    preset = "lr: 0.1\nenv_args: {n_agents: 8, wind: 2}"
+    (folder / "presets" / "old.yaml").write_text(preset)
+    for updates in (("preset=old", "lr=0.3", "env_args.n_agents=9"), ("env_args.n_agents=9", "lr=0.3", "preset=old")):
+        config = load(folder, *updates)
+        assert config["lr"] == 0.3
+        assert config["env_args"] == {"n_agents": 9, "wind": 2, "seed": config["seed"]}
+
+
+def test_the_last_preset_counts_and_may_be_none(folder: Path) -> None:
+    (folder / "presets" / "new.yaml").write_text("lr: 0.2")
+    assert load(folder, preset="lr: 0.1")["lr"] == 0.1
+    assert load(folder, "preset=old", "preset=new")["lr"] == 0.2
+    assert load(folder, "preset=old", "preset=none")["lr"] == 0.5
+
+
+def test_a_file_can_choose_a_preset(folder: Path) -> None:
+    (folder / "presets" / "old.yaml").write_text("lr: 0.1\ngamma: 0.8")
+    config = load(folder, alg="preset: old\nlr: 0.4")
+    assert (config["preset"], config["lr"], config["gamma"]) == ("old", 0.1, 0.8)
+    assert load(folder, "preset=null", alg="preset: old\nlr: 0.4")["lr"] == 0.4
+
+
+def test_the_sections_of_a_preset_hold_for_what_they_name(folder: Path) -> None:
+    (folder / "envs" / "other.yaml").write_text(TOY_ENV)
+    (folder / "algs" / "yours.yaml").write_text("")
+    sections = """
+lr: 0.1
+gamma: 0.1
+batch: 1
+envs:
+  toy: {gamma: 0.2, batch: 2, env_args: {wind: 2}}
+  other: {lr: 0.9, env_args: {wind: 9}}
+algs:
+  mine: {batch: 3}
+  yours: {lr: 0.8}
+"""
+    config = load(folder, preset=sections)
+    assert (config["lr"], config["gamma"], config["batch"]) == (0.1, 0.2, 3)
+    assert config["env_args"] == {"n_agents": 4, "wind": 2, "seed": config["seed"]}
+    assert not {"envs", "algs"} & config.keys()
+    config = load_config("yours", "other", ["preset=old"], config_dir=folder)
+    assert (config["lr"], config["gamma"], config["batch"], config["env_args"]["wind"]) == (0.8, 0.1, 1, 9)
+
+
+def test_a_preset_leaves_out_shipped_keys_of_parts_that_the_run_lacks(folder: Path) -> None:
+    (folder / "algs" / "vast_qmix.yaml").write_text("eta: 0.25\nunits: {inner: 3}")
+    config = load(folder, preset="eta: 0.5\nunits: {inner: 4}\nlr: 0.1")
+    assert "eta" not in config and "units" not in config and config["lr"] == 0.1
+    config = load_config("vast_qmix", "toy", ["preset=old"], config_dir=folder)
+    assert config["eta"] == 0.5 and config["units"] == {"inner": 4}
+
+
+def test_a_preset_sets_keys_that_only_the_users_algorithm_has(folder: Path) -> None:
+    assert load(folder, alg="plugin_setting: 1", preset="plugin_setting: 2")["plugin_setting"] == 2
+
+
+def test_a_preset_may_set_any_argument_that_the_environment_takes(folder: Path) -> None:
+    assert load(folder, preset="env_args: {noise: 0.1}")["env_args"]["noise"] == 0.1
+    (folder / "envs" / "wide.yaml").write_text("env: open")
+    (folder / "presets" / "old.yaml").write_text("envs: {wide: {env_args: {anything: 1}}}")
+    assert load_config("mine", "wide", ["preset=old"], config_dir=folder)["env_args"]["anything"] == 1
+
+
+@pytest.mark.parametrize(
+    "preset, message",
+    [
+        ("lrr: 1", "lrr: unknown key (did you mean 'lr'?) ({old}); print_config shows all keys"),
+        ("zzzzz: {}", "zzzzz: unknown key ({old}); print_config shows all keys"),
+        ("env_args: {nois: 1}", "env_args.nois: unknown key (did you mean 'env_args.noise'?) ({old}); print_config"),
+        (
+            "envs: {toy: {env_args: {nois: 1}}}",
+            "env_args.nois: unknown key (did you mean 'env_args.noise'?) (envs.toy in {old})",
+        ),
+        ("algs: {mine: {t_mx: 1}}", "t_mx: unknown key (did you mean 't_max'?) (algs.mine in {old}); print_config"),
+        ("algs: {mine: {eta: 1}}", "eta: unknown key (algs.mine in {old}); print_config"),
+        ("t_max: often", "t_max: expected a whole number, got 'often' ({old})"),
+        ("env_args: {n_agents: few}", "env_args.n_agents: expected a whole number, got 'few' ({old})"),
+        ("env_args: 3", "env_args: expected a mapping of keys to values, got 3 ({old})"),
+        ("algs: {mine: {lr: fast}}", "lr: expected a number, got 'fast' (algs.mine in {old})"),
+        ("algs: {mne: {lr: 1}}", "algs.mne: unknown name (did you mean 'mine'?) ({old})"),
+        ("envs: {toyy: {lr: 1}}", "envs.toyy: unknown name (did you mean 'toy'?) ({old})"),
+        ("envs: 3", "envs: expected a mapping of keys to values, got 3 ({old})"),
+        ("algs:", "algs: expected a mapping of keys to values, got null ({old})"),
+        ("algs: {vdn: 3}", "algs.vdn: expected a mapping of keys to values, got 3 ({old})"),
+        ("preset: old", "preset: a preset cannot choose another one ({old})"),
+        ("algs: {mine: {preset: none}}", "preset: a preset cannot choose another one (algs.mine in {old})"),
+        ("lr: [", "{old}, line 1: "),
+    ],
+)
+def test_mistakes_in_a_preset_are_named(folder: Path, preset: str, message: str) -> None:
+    (folder / "algs" / "vast_qmix.yaml").write_text("eta: 0.25")  # a key that is known, but not to `mine`
+    assert fails(folder, preset=preset).startswith(message.format(old=folder / "presets" / "old.yaml"))
+
+
+def test_an_unknown_preset_names_the_presets_and_the_nearest(folder: Path) -> None:
+    for name in ("old", "latest"):
+        (folder / "presets" / f"{name}.yaml").write_text("")
+    assert fails(folder, "preset=olt") == (
+        "preset: unknown name 'olt' (did you mean 'old'?): choose one of latest, old"
+    )
+    assert fails(folder, "preset=7") == "preset: unknown name '7': choose one of latest, old"
+    assert fails(folder, "preset.old=1").startswith("preset.old: unknown key")
 
 
 # --- keys ---
@@ -414,6 +541,12 @@ def test_shipped_files_load_quietly_and_reload_from_their_own_values(
     flat = dict(config_module._leaves(config))
     texts = [f"{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in flat.items()]
     assert load_config(alg, env, texts) == config
+
+
+@pytest.mark.parametrize("preset", available(CONFIG_DIR, "presets"))
+@pytest.mark.parametrize("alg, env", [pair for pair in SHIPPED_PAIRS if pair[0] in SHIPPED["algs"]])
+def test_shipped_presets_have_no_mistake_in_any_of_their_sections(alg: str, env: str, preset: str) -> None:
+    assert load_config(alg, env, [f"preset={preset}"])["preset"] == preset
 
 
 def test_no_shipped_algorithm_sets_what_belongs_to_the_domain() -> None:

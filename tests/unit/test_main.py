@@ -130,6 +130,8 @@ def assert_one_line(result: subprocess.CompletedProcess[str], *parts: str) -> No
         (("--config=toy",), ["--env-config: missing", "warehouse"]),
         (("--config=toi", "--env-config=warehouse"), ["--config: unknown name 'toi'", "did you mean 'toy'?"]),
         (("--config=toy", "--env-config=ware"), ["--env-config: unknown name 'ware'", "did you mean 'warehouse'?"]),
+        # ... before anything is built.
+        ((*ARGUMENTS, "with", "preset=relesed", "plan=bad build"), ["preset: unknown name 'relesed'", "'released'?"]),
         ((*ARGUMENTS, "--frobnicate=3"), ["command line: does not fit: --frobnicate 3"]),
         ((*ARGUMENTS, "--config"), ["--config requires argument"]),
         (("trian", *ARGUMENTS), ["unknown command 'trian'", "print_config", "main"]),
@@ -259,7 +261,14 @@ def test_print_config_shows_the_resolved_configuration_and_builds_nothing(projec
 def test_help_names_the_choices(project: Project, arguments: tuple[str, ...]) -> None:
     result = project.call(*arguments)
     assert result.returncode == 0 and result.stderr == ""
-    for part in ("--config", "--env-config", "with env_args.n_agents=16", "Algorithms: toy", "warehouse"):
+    for part in (
+        "--config",
+        "--env-config",
+        "with env_args.n_agents=16",
+        "Algorithms: toy",
+        "warehouse",
+        "Presets: released",
+    ):
         assert part in result.stdout, part
 
 
