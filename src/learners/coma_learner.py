@@ -11,7 +11,8 @@ import torch as th
 from torch import Tensor
 
 from components.episode_buffer import EpisodeBatch
-from learners.q_learner import Stats, Transitions
+from learners.base import Learner, Stats
+from learners.q_learner import Transitions
 from learners.regimes import check_on_policy
 from modules.critics import REGISTRY as critic_REGISTRY
 from utils.agent_inputs import living_agents
@@ -30,7 +31,7 @@ from utils.rl_utils import (
 from utils.unroll import unroll
 
 
-class COMALearner:
+class COMALearner(Learner):
     """Trains a critic of every agent's actions, step by step, and then the policies on its advantages, as in PyMARL.
 
     Args:
@@ -48,9 +49,8 @@ class COMALearner:
         self, mac: Any, scheme: Mapping[str, Mapping[str, Any]], logger: Logger, args: SimpleNamespace
     ) -> None:
         _check_settings(args)
-        self.args = args
+        super().__init__(logger, args)
         self.mac = mac
-        self.logger = logger
         self.critic = critic_REGISTRY[args.critic_q_fn](scheme, args)
         self.target_critic = copy.deepcopy(self.critic)
         self.agent_params = list(mac.parameters())
@@ -59,7 +59,6 @@ class COMALearner:
         self.critic_optimiser = make_optimiser(args, self.critic_params, args.critic_lr)
         self.critic_training_steps = 0
         self.last_target_update_step = 0
-        self.log_stats_t = -args.learner_log_interval - 1
 
     # --- one update ---
 
@@ -76,7 +75,7 @@ class COMALearner:
         loss, policy_stats = self._policy_loss(batch, q_values, step.mask)
         grad_norm = clipped_step(self.agent_optimiser, self.agent_params, loss, self.args.grad_norm_clip)
         self._update_targets_if_due()
-        self._log_if_due({**critic_stats, "pg_loss": loss, "agent_grad_norm": grad_norm, **policy_stats}, t_env)
+        self._log_if_due({**critic_stats, "coma_loss": loss, "agent_grad_norm": grad_norm, **policy_stats}, t_env)
 
     # --- the critic ---
 
@@ -153,7 +152,7 @@ class COMALearner:
             "pi_max": masked_mean(policies.amax(-1), counted),
         }
 
-    # --- target network, statistics, device, files ---
+    # --- target network, device, files ---
 
     def _update_targets_if_due(self) -> None:
         if self.critic_training_steps - self.last_target_update_step >= self.args.target_update_interval:
@@ -162,13 +161,6 @@ class COMALearner:
 
     def _update_targets(self) -> None:
         self.target_critic.load_state_dict(self.critic.state_dict())
-
-    def _log_if_due(self, stats: Stats, t_env: int) -> None:
-        # Reading a statistic waits for the device, so it happens only when it is written.
-        if t_env - self.log_stats_t >= self.args.learner_log_interval:
-            for key, value in stats.items():
-                self.logger.log_stat(key, float(value.detach()), t_env)
-            self.log_stats_t = t_env
 
     def cuda(self) -> None:
         """Moves all networks to the GPU."""
@@ -203,8 +195,7 @@ def _check_settings(args: SimpleNamespace) -> None:
         raise UserError(f"agent_output_type: coma_learner needs pi_logits, got {args.agent_output_type}")
     if args.mixer not in (None, "none"):
         raise UserError(f"mixer: coma_learner takes none, got {args.mixer}")
-    if not args.evaluate:
-        check_on_policy(args)
+    check_on_policy(args)
 
 
 def _of_actions(values: Tensor, actions: Tensor) -> Tensor:

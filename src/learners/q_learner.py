@@ -12,13 +12,14 @@ import torch as th
 from torch import Tensor, nn
 
 from components.episode_buffer import EpisodeBatch
+from learners.base import Learner, Stats
 from learners.regimes import ActorCritic, make_regime
 from modules.mixers import REGISTRY as mixer_REGISTRY
 from modules.mixers.qtran import QTran
 from utils.checkpoint import load_state, save_state
 from utils.errors import UserError
 from utils.logging import Logger
-from utils.optimisers import make_optimiser
+from utils.optimisers import clipped_step, make_optimiser
 from utils.rl_utils import (
     mask_unavailable,
     masked_mean,
@@ -29,8 +30,6 @@ from utils.rl_utils import (
     transition_mask,
 )
 from utils.unroll import unroll
-
-Stats = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -75,7 +74,7 @@ class Transitions:
         )
 
 
-class QLearner:
+class QLearner(Learner):
     """Q-learning on the mixed values with a target network, double Q and TD(lambda) targets.
 
     The loss follows from what the mixer returns: Q_tot gets its TD error, the pair (Q_joint, V) of the paper's QTRAN
@@ -94,9 +93,8 @@ class QLearner:
     def __init__(
         self, mac: Any, scheme: Mapping[str, Mapping[str, Any]], logger: Logger, args: SimpleNamespace
     ) -> None:
-        self.args = args
+        super().__init__(logger, args)
         self.mac = mac
-        self.logger = logger
         self.mixer = self._build_mixer()
         self.regime = make_regime(mac, scheme, args)
         self.critic = self.regime.critic  # its outputs are Q_i; the mac itself in the value-based regime
@@ -106,7 +104,6 @@ class QLearner:
         self.target_mac = copy.deepcopy(self.critic)
         self.target_mixer = copy.deepcopy(self.mixer)
         self.last_target_update_episode = 0
-        self.log_stats_t = -args.learner_log_interval - 1
 
     def _build_mixer(self) -> nn.Module | None:
         if self.args.mixer in ("qtran_base", "vast_mixer"):
@@ -131,11 +128,7 @@ class QLearner:
         self._log_if_due({"loss": loss, "grad_norm": grad_norm, **stats}, t_env)
 
     def _step(self, loss: Tensor) -> Tensor:
-        self.optimiser.zero_grad()
-        loss.backward()
-        grad_norm = nn.utils.clip_grad_norm_(self.params, self.args.grad_norm_clip)
-        self.optimiser.step()
-        return grad_norm
+        return clipped_step(self.optimiser, self.params, loss, self.args.grad_norm_clip)
 
     def _loss(self, batch: EpisodeBatch) -> tuple[Tensor, Stats]:
         return self._mixed_loss(batch, self._agent_values(batch), ())
@@ -286,7 +279,7 @@ class QLearner:
         }
         return loss, stats
 
-    # --- target network, statistics, device, files ---
+    # --- target network, device, files ---
 
     def _update_targets_if_due(self, episode_num: int) -> None:
         if episode_num - self.last_target_update_episode >= self.args.target_update_interval:
@@ -297,13 +290,6 @@ class QLearner:
         self.target_mac.load_state(self.critic)
         if self.mixer is not None and self.target_mixer is not None:
             self.target_mixer.load_state_dict(self.mixer.state_dict())
-
-    def _log_if_due(self, stats: Stats, t_env: int) -> None:
-        # Reading a statistic waits for the device, so it happens only when it is written.
-        if t_env - self.log_stats_t >= self.args.learner_log_interval:
-            for key, value in stats.items():
-                self.logger.log_stat(key, float(value.detach()), t_env)
-            self.log_stats_t = t_env
 
     def cuda(self) -> None:
         """Moves all networks to the GPU."""

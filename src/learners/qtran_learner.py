@@ -7,7 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from components.episode_buffer import EpisodeBatch
-from learners.q_learner import QLearner, Stats, Transitions
+from learners.base import Stats
+from learners.q_learner import QLearner, Transitions
 from modules.mixers import REGISTRY as mixer_REGISTRY
 from modules.mixers.qtran import QTranBase
 from utils.errors import UserError

@@ -14,14 +14,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch as th
-from torch import Tensor, nn
+from torch import Tensor
 
 from components.episode_buffer import EpisodeBatch
 from controllers import REGISTRY as mac_REGISTRY
 from utils.agent_inputs import living_agents
 from utils.checkpoint import load_state, save_state
 from utils.errors import UserError
-from utils.optimisers import make_optimiser
+from utils.optimisers import clipped_step, make_optimiser
 from utils.rl_utils import epsilon_greedy_probs, expected_value_advantages, masked_mean, policy_gradient_loss
 from utils.unroll import unroll
 
@@ -120,10 +120,7 @@ class ActorCritic:
         log_probs = th.where(counted > 0, taken, 1.0).log()
         advantages = expected_value_advantages(returns, q_values[:, :-1], policies.detach())
         loss = policy_gradient_loss(log_probs, advantages, counted)
-        self.optimiser.zero_grad()
-        loss.backward()
-        grad_norm = nn.utils.clip_grad_norm_(self.params, self.args.grad_norm_clip)
-        self.optimiser.step()
+        grad_norm = clipped_step(self.optimiser, self.params, loss, self.args.grad_norm_clip)
         policies = policies.detach()
         entropy = -th.xlogy(policies, policies).sum(-1)
         return {
@@ -158,6 +155,8 @@ def make_regime(mac: Any, scheme: Mapping[str, Mapping[str, Any]], args: SimpleN
 
 def check_on_policy(args: SimpleNamespace) -> None:
     """Raises UserError unless every update sees all episodes played since the last one, and no others."""
+    if args.evaluate:
+        return  # there are no updates
     due = args.episodes_per_update or args.batch_size_run
     if not args.batch_size == args.buffer_size == due or due % args.batch_size_run:
         raise UserError(

@@ -13,12 +13,14 @@ from assigners import REGISTRY as assigner_REGISTRY
 from assigners.base import Assignment
 from assigners.division import DivisionDiversity, division_stats, member_counts
 from components.episode_buffer import EpisodeBatch, concatenate
-from learners.q_learner import AgentValues, QLearner, Stats, Transitions
+from learners.base import Stats
+from learners.q_learner import AgentValues, QLearner, Transitions
 from modules.mixers import REGISTRY as mixer_REGISTRY
 from modules.mixers.vast_mixer import VastMixer
 from utils.checkpoint import load_state, save_state
 from utils.errors import UserError
 from utils.logging import Logger
+from utils.optimisers import clipped_step
 from utils.rl_utils import expected_value_advantages, masked_mean, policy_gradient_loss, score_gradient_snr
 
 
@@ -187,10 +189,8 @@ class VastLearner(QLearner):
         """One step along the meta-gradient (Eq. 6), with A_hat and what counts of it, [B, T - 1, N] each."""
         assert assignment.log_probs is not None and assignment.entropy is not None
         loss = policy_gradient_loss(assignment.log_probs[:, :-1], advantages, counted)
-        self.assigner_optimiser.zero_grad()
-        loss.backward()
-        grad_norm = nn.utils.clip_grad_norm_(self.assigner_params, self.args.assigner_grad_norm_clip)
-        self.assigner_optimiser.step()
+        clip = self.args.assigner_grad_norm_clip
+        grad_norm = clipped_step(self.assigner_optimiser, self.assigner_params, loss, clip)
         stats = {
             "assigner_loss": loss,
             "assigner_grad_norm": grad_norm,

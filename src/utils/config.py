@@ -33,7 +33,7 @@ LOGGER = logging.getLogger("config")
 SHIPPED = {
     "algs": (
         *("iql", "vdn", "qmix", "qtran", "qtran_values", "vast_il", "vast_vdn", "vast_qmix", "vast_qtran"),
-        *("iql_ac", "vdn_ac", "qmix_ac", "qtran_ac", "vast_il_ac", "vast_vdn_ac", "vast_qmix_ac", "vast_qtran_ac"),
+        *("il_ac", "vdn_ac", "qmix_ac", "qtran_ac", "vast_il_ac", "vast_vdn_ac", "vast_qmix_ac", "vast_qtran_ac"),
         "coma",
     ),
     "envs": ("warehouse", "battle", "gaussian_squeeze", "sc2"),

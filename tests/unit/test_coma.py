@@ -398,10 +398,10 @@ def test_an_update_trains_the_critic_and_then_the_policies_on_its_values():
     logged = {key: pairs[0] for key, pairs in learner.logger.stats.items()}
     assert {*logged} == {
         *("critic_loss", "critic_grad_norm", "td_error_abs", "q_taken_mean", "target_mean"),
-        *("advantage_mean", "pg_loss", "agent_grad_norm", "pi_max"),
+        *("advantage_mean", "coma_loss", "agent_grad_norm", "pi_max"),
     }
     assert {t for t, _ in logged.values()} == {7}
-    assert logged["pg_loss"][1] == pytest.approx(float(loss.detach()), rel=1e-3)
+    assert logged["coma_loss"][1] == pytest.approx(float(loss.detach()), rel=1e-3)
     assert logged["advantage_mean"][1] == pytest.approx(advantage, rel=1e-3)
     assert logged["agent_grad_norm"][1] == pytest.approx(norm, rel=1e-3)
 
@@ -584,5 +584,5 @@ def test_two_updates_in_each_domain(env, sizes, steps):
     assert learner.critic_training_steps == 2 * steps
     assert not equal(learner.mac.agent, before[0]) and not equal(learner.critic, before[1])
     stats = experiment.logger.stats
-    assert len(stats["critic_loss"]) == len(stats["pg_loss"]) == 2
+    assert len(stats["critic_loss"]) == len(stats["coma_loss"]) == 2
     assert all(th.tensor(value).isfinite() for pairs in stats.values() for _, value in pairs)
