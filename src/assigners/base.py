@@ -42,13 +42,11 @@ class Assignment:
         subteams: the sub-team of each agent, [B, T, N] long in 0..K-1.
         log_probs: log X(k | i, tau, s) of these sub-teams, [B, T, N]; None where X does not learn.
         entropy: of X, in nats, [B, T, N]; None where X does not learn.
-        probs: X(. | i, tau, s), [B, T, N, K], where X learns and gives it: then its gradient's noise is logged.
     """
 
     subteams: Tensor
     log_probs: Tensor | None = None
     entropy: Tensor | None = None
-    probs: Tensor | None = None
 
 
 class Assigner(nn.Module, ABC):

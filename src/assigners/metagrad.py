@@ -50,4 +50,4 @@ class MetaGradAssigner(Assigner):
         else:
             subteams = sample_categorical(x.detach(), self.generator(x.device))
         log_probs = log_x.gather(-1, subteams.unsqueeze(-1)).squeeze(-1)
-        return Assignment(subteams, log_probs, -(x * log_x).sum(-1), x.detach())
+        return Assignment(subteams, log_probs, -(x * log_x).sum(-1))

@@ -19,9 +19,13 @@ class Learner:
         self.logger = logger
         self.log_stats_t = -args.learner_log_interval - 1
 
+    def _log_is_due(self, t_env: int) -> bool:
+        """Whether the statistics of this update are written."""
+        return t_env - self.log_stats_t >= self.args.learner_log_interval
+
     def _log_if_due(self, stats: Stats, t_env: int) -> None:
         # Reading a statistic waits for the device, so it happens only when it is written.
-        if t_env - self.log_stats_t >= self.args.learner_log_interval:
+        if self._log_is_due(t_env):
             for key, value in stats.items():
                 self.logger.log_stat(key, float(value.detach()), t_env)
             self.log_stats_t = t_env

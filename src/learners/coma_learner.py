@@ -13,22 +13,19 @@ from torch import Tensor
 from components.episode_buffer import EpisodeBatch
 from learners.base import Learner, Stats
 from learners.q_learner import Transitions
-from learners.regimes import check_on_policy
+from learners.regimes import check_on_policy, drawn_policies
 from modules.critics import REGISTRY as critic_REGISTRY
-from utils.agent_inputs import living_agents
 from utils.checkpoint import load_state, save_state
 from utils.errors import UserError
 from utils.logging import Logger
 from utils.optimisers import clipped_step, make_optimiser
 from utils.rl_utils import (
-    available_probs,
     expected_value_advantages,
     masked_mean,
     policy_gradient_loss,
     td_lambda_targets,
     td_loss,
 )
-from utils.unroll import unroll
 
 
 class COMALearner(Learner):
@@ -140,13 +137,9 @@ class COMALearner(Learner):
             q_values: the critic's, [B, T - 1, N, A].
             mask: which transitions count, [B, T - 1, 1].
         """
-        steps = batch[:, :-1]
-        policies = available_probs(unroll(self.mac, steps)[0], steps["avail_actions"])
-        counted = mask * living_agents(steps, self.args)
-        # Steps behind an episode's end hold no action that was drawn: their probability may be 0, its logarithm not.
-        log_probs = th.where(counted > 0, _of_actions(policies, steps["actions"]), 1.0).log()
-        policies = policies.detach()
-        advantages = expected_value_advantages(_of_actions(q_values, steps["actions"]), q_values, policies)
+        policies, log_probs, counted = drawn_policies(self.mac, batch, self.args, mask)
+        taken = _of_actions(q_values, batch["actions"][:, :-1])
+        advantages = expected_value_advantages(taken, q_values, policies)
         return policy_gradient_loss(log_probs, advantages, counted), {
             "advantage_mean": masked_mean(advantages, counted),
             "pi_max": masked_mean(policies.amax(-1), counted),

@@ -14,7 +14,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch as th
-from torch import Tensor
+from torch import Tensor, nn
 
 from components.episode_buffer import EpisodeBatch
 from controllers import REGISTRY as mac_REGISTRY
@@ -22,7 +22,13 @@ from utils.agent_inputs import living_agents
 from utils.checkpoint import load_state, save_state
 from utils.errors import UserError
 from utils.optimisers import clipped_step, make_optimiser
-from utils.rl_utils import epsilon_greedy_probs, expected_value_advantages, masked_mean, policy_gradient_loss
+from utils.rl_utils import (
+    available_probs,
+    epsilon_greedy_probs,
+    expected_value_advantages,
+    masked_mean,
+    policy_gradient_loss,
+)
 from utils.unroll import unroll
 
 
@@ -97,9 +103,9 @@ class ActorCritic:
         return batch["actions"][:, 1:]
 
     @th.no_grad()
-    def policies(self, batch: EpisodeBatch, epsilon: Tensor | float = 0.0) -> Tensor:
+    def policies(self, batch: EpisodeBatch, epsilon: Tensor | float) -> Tensor:
         """pi_i of every action, [B, T, N, A], which hold all exploration: ``epsilon`` adds nothing to them."""
-        return unroll(self.mac, batch)[0]
+        return acting_policies(self.mac, batch)
 
     def improve(self, batch: EpisodeBatch, returns: Tensor, q_values: Tensor, mask: Tensor) -> dict[str, Tensor]:
         """One step of the policies along ``(R_t - sum_a pi_i(a) Q_i(a)) grad log pi_i``.
@@ -113,15 +119,10 @@ class ActorCritic:
             q_values: Q_i of every action, [B, T, N, A].
             mask: which transitions count, [B, T - 1, 1].
         """
-        policies = unroll(self.mac, batch)[0][:, :-1]
-        taken = policies.gather(-1, batch["actions"][:, :-1]).squeeze(-1)
-        counted = mask * living_agents(batch, self.args)[:, :-1]
-        # Steps behind an episode's end hold no action that was drawn: their probability may be 0, its logarithm not.
-        log_probs = th.where(counted > 0, taken, 1.0).log()
-        advantages = expected_value_advantages(returns, q_values[:, :-1], policies.detach())
+        policies, log_probs, counted = drawn_policies(self.mac, batch, self.args, mask)
+        advantages = expected_value_advantages(returns, q_values[:, :-1], policies)
         loss = policy_gradient_loss(log_probs, advantages, counted)
         grad_norm = clipped_step(self.optimiser, self.params, loss, self.args.grad_norm_clip)
-        policies = policies.detach()
         entropy = -th.xlogy(policies, policies).sum(-1)
         return {
             "policy_loss": loss,
@@ -153,16 +154,47 @@ def make_regime(mac: Any, scheme: Mapping[str, Mapping[str, Any]], args: SimpleN
     return ActorCritic(mac, scheme, args) if args.agent_output_type == "pi_logits" else ValueBased(mac, args)
 
 
+def acting_policies(mac: Any, batch: EpisodeBatch) -> Tensor:
+    """pi_i of every action, [B, T, N, A], as actions are drawn from them: unavailable ones have probability 0."""
+    return available_probs(unroll(mac, batch)[0], batch["avail_actions"])
+
+
+def drawn_policies(mac: Any, batch: EpisodeBatch, args: SimpleNamespace, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """What a policy gradient is made of, for the T - 1 transitions of a batch.
+
+    Args:
+        mac: whose agents put out policies.
+        batch: B episodes of T steps.
+        args: agent_alive_index.
+        mask: which transitions count, [B, T - 1, 1].
+
+    Returns:
+        pi_i of every action [B, T - 1, N, A] (no gradient), log pi_i of the actions that were drawn [B, T - 1, N], and
+        which of these count [B, T - 1, N]: those of living agents.
+    """
+    steps = batch[:, :-1]
+    policies = acting_policies(mac, steps)
+    counted = mask * living_agents(steps, args)
+    drawn = policies.gather(-1, steps["actions"]).squeeze(-1)
+    # Steps behind an episode's end hold no action that was drawn: their probability may be 0, its logarithm not.
+    return policies.detach(), th.where(counted > 0, drawn, 1.0).log(), counted
+
+
 def check_on_policy(args: SimpleNamespace) -> None:
     """Raises UserError unless every update sees all episodes played since the last one, and no others."""
     if args.evaluate:
         return  # there are no updates
     due = args.episodes_per_update or args.batch_size_run
-    if not args.batch_size == args.buffer_size == due or due % args.batch_size_run:
+    if due % args.batch_size_run:
         raise UserError(
-            f"batch_size={args.batch_size}: policies learn on-policy, so expected it to equal buffer_size="
-            f"{args.buffer_size} and episodes_per_update={args.episodes_per_update} (null: batch_size_run), "
-            f"a multiple of batch_size_run={args.batch_size_run}"
+            f"batch_size_run={args.batch_size_run}: policies learn on-policy, so expected a divisor of "
+            f"episodes_per_update={due}: a rollout must not reach beyond an update"
+        )
+    if not args.batch_size == args.buffer_size == due:
+        key = "batch_size_run" if args.episodes_per_update is None else "episodes_per_update"
+        raise UserError(
+            f"batch_size={args.batch_size}: policies learn on-policy, from all new episodes and no others, so expected "
+            f"one number for batch_size, buffer_size (here {args.buffer_size}) and {key} (here {due})"
         )
 
 
@@ -174,4 +206,7 @@ def _make_critic(scheme: Mapping[str, Mapping[str, Any]], args: SimpleNamespace)
     critic_args.agent_output_type, critic_args.action_selector = "q", "epsilon_greedy"
     if args.critic_output == "v":
         critic_args.n_actions = 1
-    return mac_REGISTRY[args.mac](scheme, {"agents": args.n_agents}, critic_args)
+    critic = mac_REGISTRY[args.mac](scheme, {"agents": args.n_agents}, critic_args)
+    if not isinstance(getattr(critic, "agent", None), nn.Module):
+        raise UserError(f"mac: policies with a critic need a controller whose network is its agent, got {args.mac}")
+    return critic

@@ -21,7 +21,7 @@ from utils.checkpoint import load_state, save_state
 from utils.errors import UserError
 from utils.logging import Logger
 from utils.optimisers import clipped_step
-from utils.rl_utils import expected_value_advantages, masked_mean, policy_gradient_loss, score_gradient_snr
+from utils.rl_utils import expected_value_advantages, gradient_snr, masked_mean, policy_gradient_loss
 
 
 class VastLearner(QLearner):
@@ -30,6 +30,8 @@ class VastLearner(QLearner):
     The sub-teams of replayed episodes are assigned anew at every update. An assigner that learns is updated after
     the values, on the newest episodes only (on-policy; line 18 of Algorithm 1). In the actor-critic regime the batch is
     the newest episodes, so values and assigner learn from the same sub-teams.
+
+    Sub-classes that want another loss replace `_value_loss`, which gets the sub-teams too.
 
     Args:
         mac, scheme, logger: as for `QLearner`.
@@ -71,7 +73,7 @@ class VastLearner(QLearner):
         """
         if self.regime.on_policy:
             return
-        # Selectors that are not epsilon-greedy have no epsilon: their policy counts as greedy.
+        # A plug-in's selector may have no epsilon: its policy counts as greedy.
         epsilon = float(getattr(self.mac.action_selector, "epsilon", 0.0))
         self._newest.append((batch[:, : batch.max_t_filled()], epsilon))
         while len(self._newest) > 1 and sum(kept.batch_size for kept, _ in self._newest[1:]) >= self.args.batch_size:
@@ -109,7 +111,8 @@ class VastLearner(QLearner):
         grad_norm = self._step(loss)
         wanted = self.regime.on_policy or (learns and before is None)
         after = self._present_values(episodes) if wanted else None
-        stats |= self._learn_from_newest(episodes, assignment, policies, after if before is None else before)
+        baseline = after if before is None else before
+        stats |= self._learn_from_newest(episodes, assignment, policies, baseline, log_snr=self._log_is_due(t_env))
         stats |= self._improve_policies(batch, (assignment.subteams,), after)
         self._update_targets_if_due(episode_num)
         self._log_if_due({"loss": loss, "grad_norm": grad_norm, **stats}, t_env)
@@ -164,7 +167,12 @@ class VastLearner(QLearner):
     # --- the assigner ---
 
     def _learn_from_newest(
-        self, batch: EpisodeBatch, assignment: Assignment, policies: Tensor | None, values: AgentValues | None
+        self,
+        batch: EpisodeBatch,
+        assignment: Assignment,
+        policies: Tensor | None,
+        values: AgentValues | None,
+        log_snr: bool,
     ) -> Stats:
         """Updates an assigner that learns; statistics of the newest episodes and their sub-teams.
 
@@ -173,6 +181,7 @@ class VastLearner(QLearner):
             assignment: their sub-teams.
             policies: that acted in them, [B, T, N, A]; None where the assigner does not learn.
             values: Q_i of the assigner's baseline.
+            log_snr: whether the statistics hold the gradient's signal to noise, which takes a backward pass an episode.
         """
         mask = Transitions.of(batch).mask
         self.diversity.add(assignment.subteams[:, :-1], self.mixer.n_subteams, mask)
@@ -182,6 +191,8 @@ class VastLearner(QLearner):
         if policies is not None and values is not None:
             advantages = self._assignment_advantages(batch, policies, assignment.subteams, values)
             counted = mask * self.assigner.alive(batch)[:, :-1]
+            if log_snr:
+                stats["assigner_snr"] = self._assigner_snr(assignment, advantages, counted)
             stats |= self._update_assigner(assignment, advantages, counted)
         return stats
 
@@ -191,16 +202,19 @@ class VastLearner(QLearner):
         loss = policy_gradient_loss(assignment.log_probs[:, :-1], advantages, counted)
         clip = self.args.assigner_grad_norm_clip
         grad_norm = clipped_step(self.assigner_optimiser, self.assigner_params, loss, clip)
-        stats = {
+        return {
             "assigner_loss": loss,
             "assigner_grad_norm": grad_norm,
             "assigner_advantage": masked_mean(advantages, counted),
             "assigner_entropy": masked_mean(assignment.entropy[:, :-1], counted),
         }
-        if assignment.probs is not None:
-            drawn, probs = assignment.subteams[:, :-1], assignment.probs[:, :-1]
-            stats["assigner_snr"] = score_gradient_snr(probs, drawn, advantages, counted)
-        return stats
+
+    def _assigner_snr(self, assignment: Assignment, advantages: Tensor, counted: Tensor) -> Tensor:
+        """Signal to noise of Eq. 6, from the gradients of single episodes; arguments as for `_update_assigner`."""
+        assert assignment.log_probs is not None
+        objectives = (assignment.log_probs[:, :-1] * advantages * counted).sum((1, 2))
+        gradients = [th.autograd.grad(objective, self.assigner_params, retain_graph=True) for objective in objectives]
+        return gradient_snr(th.stack([th.cat([part.flatten() for part in gradient]) for gradient in gradients]))
 
     def _assignment_advantages(
         self, batch: EpisodeBatch, policies: Tensor, subteams: Tensor, values: AgentValues

@@ -81,6 +81,7 @@ def load_config(
         settings.update(update)
     preset_layers = _preset_layers(config_dir, known - settings.values.keys(), settings.values["preset"], env, alg)
     for layer in preset_layers:
+        _log_overrides(env_layer, layer, logger)
         settings.set_known({key: value for key, value in layer.values.items() if key != "env_args"}, layer.source)
     for update in general:
         settings.update(update)

@@ -175,21 +175,13 @@ def policy_gradient_loss(log_probs: Tensor, advantages: Tensor, mask: Tensor) ->
     return -masked_mean(log_probs * advantages.detach(), mask)
 
 
-def score_gradient_snr(probs: Tensor, drawn: Tensor, advantages: Tensor, mask: Tensor) -> Tensor:
-    """Signal to noise of the policy gradient of a softmax policy with respect to its logits, one number.
+def gradient_snr(gradients: Tensor) -> Tensor:
+    """Signal to noise ``n |mean g|^2 / trace Cov(g)`` of n independent gradients [n, P], one number.
 
-    ``n |mean g|^2 / trace Cov(g)`` over the n episodes' gradients ``g = sum A_hat * (onehot(drawn) - p)``. Episodes are
-    independent, so without a signal (an expected gradient of zero) it is 1 in the mean; 0 if nothing varies.
-
-    Args:
-        probs: p, [B, T, N, K].
-        drawn: what was drawn, [B, T, N] long.
-        advantages: A_hat, [B, T, N].
-        mask: [B, T, N], as in `policy_gradient_loss`.
+    Without a signal, that is with an expected gradient of zero, numerator and denominator are equal in the mean. It is
+    0 for a single gradient, and where all are 0.
     """
-    onehot = th.zeros_like(probs).scatter_(-1, drawn.unsqueeze(-1), 1.0)
-    gradients = ((advantages * mask).unsqueeze(-1) * (onehot - probs)).sum((1, 2))
     if len(gradients) < 2:
         return gradients.new_zeros(())
     noise = gradients.var(0, unbiased=True).sum()
-    return len(gradients) * gradients.mean(0).square().sum() / noise if noise > 0 else noise
+    return len(gradients) * gradients.mean(0).square().sum() / noise.clamp(min=th.finfo(noise.dtype).tiny)

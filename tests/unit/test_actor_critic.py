@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch as th
 from helpers import empty_batch, make_args, make_logger, make_scheme, random_batch, randomise
@@ -11,6 +12,7 @@ from vast_helpers import make_learner, random_subteams, sums_by_loop, vast_args
 
 from assigners.base import Assignment
 from controllers import REGISTRY as mac_REGISTRY
+from controllers.basic_controller import BasicMAC
 from learners import REGISTRY as learner_REGISTRY
 from modules.agents.ff_agent import FFAgent
 from run import build
@@ -114,6 +116,17 @@ def test_returns_at_lambda_one_are_those_observed():
         assert float(returns[b, t]) == pytest.approx(observed, rel=1e-5)
 
 
+@pytest.mark.parametrize("masked", [True, False])
+def test_policies_hold_no_unavailable_action_however_the_controller_masks(masked):
+    learner = ac_learner(ac_args("qmix_ac", mask_before_softmax=masked))
+    batch = random_batch(learner.args, LENGTHS, CUT)
+    policies, avail = learner.regime.policies(batch, 0.0), batch["avail_actions"]
+    filled = batch["filled"].bool().squeeze(-1)
+    assert not policies[avail == 0].any()
+    th.testing.assert_close(policies[filled].sum(-1), th.ones(int(filled.sum()), learner.args.n_agents))
+    th.testing.assert_close(policies[filled], policies_by_loop(learner, batch)[filled].detach(), rtol=1e-4, atol=1e-6)
+
+
 def policies_by_loop(learner, batch):
     """Probabilities of the available actions by a softmax over their logits, [B, T, N, A]."""
     logits = unroll_logits(learner.mac, batch)
@@ -161,7 +174,7 @@ def test_the_policies_follow_the_gradient_of_a_loop_over_living_agents(alg, agen
             terms.append(policies[b, t, i, batch["actions"][b, t, i, 0]].log() * advantages[-1])
     loss = -sum(terms) / len(terms)
     expected = th.autograd.grad(loss, learner.regime.params)
-    assert float(stats["policy_loss"]) == pytest.approx(float(loss), rel=1e-4)
+    assert float(stats["policy_loss"].detach()) == pytest.approx(float(loss.detach()), rel=1e-4)
     assert float(stats["policy_advantage"]) == pytest.approx(sum(advantages) / len(advantages), rel=1e-4)
     for parameter, gradient in zip(learner.regime.params, expected, strict=True):
         th.testing.assert_close(parameter.grad, gradient, rtol=1e-3, atol=1e-5)
@@ -264,6 +277,32 @@ def returns_by_scaled_loop(learner, batch, division, drawn, scale):
 # --- sub-teams ---
 
 
+def test_the_assigners_signal_to_noise_is_that_of_the_gradients_of_its_episodes():
+    learner = ac_learner(ac_args("vast_qmix_ac", assigner_lr=0.0))
+    batch = random_batch(learner.args, LENGTHS, CUT)
+    drawn, hats = [], []
+    learner.assigner.register_forward_hook(lambda module, inputs, output: drawn.append(output))
+    update = learner._update_assigner
+    learner._update_assigner = lambda *given: hats.append(given) or update(*given)
+    learner.train(batch, t_env=0, episode_num=0)
+    (_, advantages, counted) = hats[0]
+    log_x = th.log_softmax(learner.assigner.logits(batch), dim=-1)
+    gradients = []
+    for b in range(len(LENGTHS)):
+        objective = 0
+        for t in range(LENGTHS[b]):
+            for i in range(5):
+                k = drawn[0].subteams[b, t, i]
+                objective = objective + log_x[b, t, i, k] * advantages[b, t, i] * counted[b, t, i]
+        parts = th.autograd.grad(objective, learner.assigner_params, retain_graph=True)
+        gradients.append(th.cat([part.flatten() for part in parts]).numpy())
+    gradients = np.stack(gradients)
+    expected = len(gradients) * (gradients.mean(0) ** 2).sum() / gradients.var(0, ddof=1).sum()
+    assert learner.logger.stats["assigner_snr"][-1][1] == pytest.approx(expected, rel=1e-3)
+    learner.train(batch, t_env=1, episode_num=0)
+    assert len(learner.logger.stats["assigner_snr"]) == 1  # takes a backward pass an episode: only where it is written
+
+
 def test_values_and_assigner_learn_from_one_draw_of_subteams():
     learner = ac_learner(ac_args("vast_qmix_ac"))
     batch = random_batch(learner.args, LENGTHS, CUT)
@@ -312,6 +351,7 @@ def test_the_drawn_subteams_reach_the_advantage_only_through_the_update_of_the_v
         scripted = Assignment(random_subteams(3, batch["obs"].shape[:3], seed), *th.zeros(2, *batch["obs"].shape[:3]))
         learner.assigner.forward = lambda given, scripted=scripted: scripted
         learner._update_assigner = lambda assignment, hats, counted: advantages.append(hats * counted) or {}
+        learner.log_stats_t = math.inf  # the scripted log-probabilities have no gradient whose noise could be logged
         learner.train(batch, t_env=0, episode_num=0)
     assert th.equal(*advantages) == (baseline == "before")
 
@@ -367,11 +407,11 @@ def test_a_sequence_of_the_feed_forward_agent_equals_single_steps():
         ("qmix_ac", ["action_selector=epsilon_greedy"], "action_selector: epsilon_greedy acts on values"),
         ("qmix_ac", ["critic_output=w"], "critic_output: expected q or v, got 'w'"),
         ("qmix_ac", ["optimiser=sgd"], "optimiser: expected rmsprop or adam, got 'sgd'"),
-        ("qmix_ac", ["buffer_size=20"], "batch_size=10: policies learn on-policy, .* buffer_size=20"),
+        ("qmix_ac", ["buffer_size=20"], r"batch_size=10: policies learn on-policy, .* buffer_size \(here 20\)"),
         ("qmix_ac", ["batch_size=5"], "batch_size=5: policies learn on-policy"),
-        ("qmix_ac", ["episodes_per_update=5"], "episodes_per_update=5"),
-        ("qmix_ac", ["episodes_per_update=none"], "episodes_per_update=None"),
-        ("vast_qmix_ac", ["runner=parallel", "batch_size_run=4"], "a multiple of batch_size_run=4"),
+        ("qmix_ac", ["episodes_per_update=5"], r"episodes_per_update \(here 5\)"),
+        ("qmix_ac", ["episodes_per_update=none"], r"batch_size_run \(here 1\)"),
+        ("vast_qmix_ac", ["runner=vector", "batch_size_run=4"], "batch_size_run=4: .* a divisor of .*update=10"),
         ("vast_qmix_ac", ["assigner_baseline=now"], "assigner_baseline: expected before or after, got 'now'"),
         ("vast_qtran_ac", ["qtran_targets=max"], "qtran_targets: expected mean or sum, got 'max'"),
         ("qtran", ["agent_output_type=pi_logits", "action_selector=multinomial"], "qtran_learner needs q, got pi_log"),
@@ -406,7 +446,63 @@ def test_actions_are_drawn_from_the_policies_in_tests_too_unless_greedy():
         experiment.close()
 
 
+class Netless(BasicMAC):
+    """A controller that keeps its network elsewhere."""
+
+    def _build_agents(self, input_shape):
+        super()._build_agents(input_shape)
+        self.network = self.agent
+        del self.agent
+
+    def parameters(self):
+        return self.network.parameters()
+
+
+def test_a_controller_without_an_agent_is_refused_at_once(monkeypatch):
+    monkeypatch.setitem(mac_REGISTRY, "netless", Netless)
+    with pytest.raises(UserError, match="mac: policies with a critic need a controller .* got netless"):
+        build(load_config("qmix_ac", "warehouse", ["mac=netless"]))
+
+
+def test_each_update_sees_the_episodes_since_the_last_one_and_no_others():
+    settings = ["seed=1", "env_args.episode_limit=4", "t_max=119", "test_interval=20", "test_nepisode=3"]
+    experiment = build(load_config("qmix_ac", "warehouse", settings))
+    played, seen = [], []
+    collect, train = experiment.runner.run, experiment.learner.train
+
+    def recording_run(test_mode):
+        batch = collect(test_mode=test_mode)
+        if not test_mode:
+            played.append(batch["reward"][0].flatten().tolist())
+        return batch
+
+    def recording_train(batch, t_env, episode):
+        seen.append([rewards.flatten().tolist() for rewards in batch["reward"]])
+        train(batch, t_env, episode)
+
+    experiment.runner.run, experiment.learner.train = recording_run, recording_train
+    experiment.run()
+    experiment.close()
+    assert len(seen) == 3 and len(played) == 30
+    for number, batch in enumerate(seen):
+        assert sorted(batch) == sorted(played[10 * number : 10 * number + 10])
+
+
 # --- files ---
+
+
+def test_a_saved_run_is_evaluated(tmp_path):
+    settings = ["seed=1", "env_args.episode_limit=4", "test_nepisode=2", f"local_results_path={tmp_path}", "eta=1/2"]
+    experiment = build(load_config("vast_qtran_ac", "warehouse", [*settings, "t_max=60", "save_model=true"]))
+    experiment.run()
+    (folder,) = (tmp_path / "models").iterdir()
+    # Other rollouts than those of training: without updates there is nothing to be on-policy for.
+    vector = ["runner=vector", "batch_size_run=4", "test_nepisode=8", "evaluate=true", f"checkpoint_path={folder}"]
+    evaluation = build(load_config("vast_qtran_ac", "warehouse", [*settings, *vector]))
+    evaluation.run()
+    for one, other in zip(experiment.mac.parameters(), evaluation.mac.parameters(), strict=True):
+        assert th.equal(one, other)
+    assert len(evaluation.logger.stats["test_return_mean"]) == 1
 
 
 @pytest.mark.parametrize("alg", ["il_ac", "qtran_ac", "vast_qmix_ac"])

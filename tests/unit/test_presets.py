@@ -12,7 +12,7 @@ ENVS = ("warehouse", "battle", "gaussian_squeeze")  # those that need nothing be
 QTRAN = ("qtran_v", "qtran_end_to_end", "qtran_targets")
 # What the released experiments change, for every run that has the key. Written down here once more, on purpose.
 GENERAL = {
-    **{"obs_last_action": False, "spatial_centroids": "all"},
+    **{"obs_last_action": False, "spatial_centroids": "all", "agent": "ff", "assigner_grad_norm_clip": 1e9},
     **{"qtran_v": "values", "qtran_end_to_end": False, "qtran_targets": "sum"},
 }
 
