@@ -52,7 +52,7 @@ def cli(argv: Sequence[str]) -> int:
     try:
         return _execute(argv)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {' '.join(str(error).splitlines())}", file=sys.stderr)  # what the user gave may have many lines
         return EXIT_USER_ERROR
     except Terminated:
         return EXIT_TERMINATED

@@ -336,7 +336,10 @@ class _Settings:
         Raises:
             UserError: an unknown key or a value of the wrong type.
         """
-        path, _, value = (part.strip() for part in text.partition("="))
+        path, _, value = text.partition("=")
+        path = path.strip()
+        if "\n" not in value:  # in a text of several lines, such as a map, the first one's indentation counts
+            value = value.strip()
         source = f"with {path}={value}"
         self.set_known(_nest(path, self._read(path, value, source)), source, open_key)
 

@@ -5,11 +5,15 @@ In the drawings the cells stand apart by blanks, the north is at the top, letter
 """
 
 from collections import Counter
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from envs.battle import LAYOUTS, Battle, draw, opponent_options, recover, strike, team_reward, walk
+from assigners.spatial import SpatialAssigner
+from components.episode_buffer import EpisodeBatch
+from envs.battle import LAYOUTS, Battle, draw, recover, strike, team_reward, walk
+from run import episode_scheme
 from utils.errors import UserError
 
 STAY, NORTH, SOUTH, WEST, EAST, ATTACK = range(6)
@@ -331,6 +335,16 @@ def test_entries_add_up_over_the_cells_in_sight():
     assert_shares(frequencies(drawing, [STAY] * 5, step_of_first, health=dead), shares)
 
 
+def test_the_dead_draw_nobody_towards_them():
+    dead = {"a": 0.0}
+    # west is all that is left in the eastern half: no east towards the dead, no attack on it
+    assert after("b . . . . . 1 . a .", [STAY] * 2, health=dead) == ("b . . . . 1 . . a .", 0.0, (0, 3, 3))
+    assert after("b . . . . . a1 . . .", [STAY] * 2, health=dead) == ("b . . . . 1 a . . .", 0.0, (0, 3, 3))
+    # and an agent that lies in one cell with a living one is no second reason to go there: it goes, but strikes b
+    assert after("ab 1 . .", [STAY] * 2, health=dead)[0] == "ab1 . . ."
+    assert after("ab1 . . .", [STAY] * 2, health=dead)[2] == (0, 2, 3)
+
+
 @pytest.mark.parametrize(
     ("drawing", "eastern"),
     [
@@ -367,10 +381,9 @@ def test_dead_opponents_do_nothing():
     assert after("a . 1 . . . . 2", [STAY], health={"1": 0.0})[0] == "a . 1 . . . 2 ."
 
 
-def slow_options(env, opponent):
-    """The list of an opponent, entry by entry, as the rules tell it; None for an attack."""
-    x, y = env.opponent_positions[opponent]
-    cells = {(int(u), int(v)) for (u, v), health in zip(env.positions, env.health, strict=True) if health > 0}
+def slow_list(place, cells, width):
+    """The list of an opponent at ``place``, entry by entry, as the rules tell it; ``cells`` hold living agents."""
+    x, y = place
     if (x, y) in cells:
         return [ATTACK]
     entries = []
@@ -378,23 +391,30 @@ def slow_options(env, opponent):
         if abs(u - x) <= 3 and abs(v - y) <= 3:
             entries += [EAST] if u > x else [WEST] if u < x else []
             entries += [NORTH] if v > y else [SOUTH] if v < y else []
-    entries += [WEST] if x >= env.width / 2 else []
+    entries += [WEST] if x >= width / 2 else []
     return entries or [STAY, NORTH, SOUTH, WEST, EAST, ATTACK]
 
 
-def test_lists_agree_with_lists_built_entry_by_entry():
+@pytest.mark.parametrize("shape", [(10, 10), (13, 8), (6, 15)])
+def test_lists_agree_with_lists_built_entry_by_entry(monkeypatch, shape):
+    """What the living opponents draw from in a step: the agents where they are now, as alive as before."""
+    drawn = []
+    monkeypatch.setattr("envs.battle.draw", lambda rng, options: drawn.append(options) or draw(rng, options))
     rng = np.random.default_rng(3)
-    env = make(20)
+    height, width = shape
+    army = ("A" * 12 + "O" * 12).ljust(height * width, ".")
+    env = make(12, layout="\n".join(army[start : start + width] for start in range(0, len(army), width)))
     for _ in range(60):
-        env.positions = rng.integers(10, size=(20, 2))
-        env.opponent_positions = rng.integers(10, size=(20, 2))
-        env.health = 3.0 * (rng.random(20) < 0.3)
-        cells = env._view.cells(env.positions[env.health > 0])
-        seen = np.isin(env._view.windows(env._view.cells(env.opponent_positions)), cells)
-        options = opponent_options(seen, env.opponent_positions[:, 0] >= 5)
-        for opponent in range(20):
-            expected = np.bincount(slow_options(env, opponent), minlength=6)
-            assert options[opponent].tolist() == expected.tolist()
+        env.reset()
+        env.positions, places = (rng.integers((width, height), size=(12, 2)) for _ in range(2))
+        env.opponent_positions = places
+        env.health = rng.choice([0.0, 1.0, 3.0], size=12)
+        env.opponent_health = rng.choice([0.0, 1.0, 3.0], size=12)
+        lives = env.health > 0
+        env.step(random_army(env, rng))
+        cells = {tuple(place) for place in env.positions[lives].tolist()}
+        expected = [slow_list(place, cells, width) for place in places[env.opponent_health > 0].tolist()]
+        assert drawn.pop().tolist() == [np.bincount(entries, minlength=6).tolist() for entries in expected]
 
 
 def test_drawing_from_the_lists_is_uniform_over_entries():
@@ -590,6 +610,28 @@ def test_no_state_entry_is_idle():
         env.health = 3.0 * rng.integers(2, size=20)
         changed |= env.get_state() != first
     assert changed.all()
+
+
+def test_the_spatial_assigner_finds_the_groups_of_a_drawn_situation():
+    drawing = """
+        a  .  .  .  .  .  .  .  .  e
+        b  .  .  .  .  .  .  .  .  f
+        .  .  .  .  .  .  g  .  .  .
+        .  .  .  .  .  .  .  .  .  1
+        c  d  .  .  .  .  .  .  .  .
+    """
+    env = situation(drawing, health={"g": 0.0})
+    args = SimpleNamespace(**env.get_env_info(), eta=6 / 7, seed=0, env="battle", spatial_centroids="half")
+    scheme, groups, preprocess = episode_scheme(env.get_env_info())
+    batch = EpisodeBatch(scheme, groups, 1, 1, preprocess=preprocess)
+    batch.update({"state": env.get_state()}, ts=0)
+    subteams = SpatialAssigner(batch.scheme, args)(batch).subteams
+    # three clusters from the west to the east, c and d have the larger mean x; the dead one joins its nearest
+    assert dict(zip("abcdefg", subteams.flatten().tolist(), strict=True)) == {
+        **{"a": 0, "b": 0},
+        **{"c": 1, "d": 1},
+        **{"e": 2, "f": 2, "g": 2},
+    }
 
 
 # --- episodes ---

@@ -1,10 +1,12 @@
 """GaussianSqueeze against brute force and numbers worked out by hand."""
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
 
+from envs.checker import check_env
 from envs.gaussian_squeeze import GaussianSqueeze, system_performance
 from run import build
 from utils.config import load_config
@@ -41,7 +43,7 @@ def test_performance_by_hand(units, performance):
     assert reward == system_performance(units)
 
 
-@pytest.mark.parametrize("n_agents", [200, 400])
+@pytest.mark.parametrize("n_agents", [50, 200, 400, 800])
 def test_the_optimum_by_brute_force(n_agents):
     rewards = [earn(n_agents, units)[0] for units in range(9 * n_agents + 1)]
     assert np.argmax(rewards) == 445
@@ -52,6 +54,31 @@ def test_small_teams_take_all_they_can():
     for n_agents in (1, 3, 40):
         rewards = [earn(n_agents, units)[0] for units in range(9 * n_agents + 1)]
         assert np.argmax(rewards) == 9 * n_agents
+
+
+@pytest.mark.parametrize("n_agents", [50, 89, 200, 400, 800])
+def test_a_team_that_squeezes_445_units(n_agents):
+    """However the units are spread; 445 exp(-(45 / 200)^2) = 423.0326 is more than one unit more or less earns."""
+    spreads = [[9] * 49 + [4], [5] * 89, [9] * 40 + [7] * 10 + [1] * 15, [2] * 100 + [1] * 245]
+    for spread in (spread for spread in spreads if len(spread) <= n_agents):
+        env, actions = GaussianSqueeze(n_agents), np.zeros(n_agents, dtype=int)
+        actions[: len(spread)] = spread
+        env.reset()
+        reward, terminated, info = env.step(actions)
+        assert reward == pytest.approx(423.0326, abs=5e-5) and terminated is True
+        assert info == {"system_performance": reward} == env.get_stats()
+        assert 423 < max(system_performance(444), system_performance(446)) < reward
+
+
+@pytest.mark.parametrize("n_agents", [1, 2, 3, 32, 64, 128, 256])
+def test_every_size_is_played(n_agents):
+    assert check_env(partial(GaussianSqueeze, n_agents), episodes=2) == []
+    env = GaussianSqueeze(n_agents)
+    obs, state = env.reset()
+    assert obs.shape == (n_agents, 1) and state.shape == (1,)
+    units = min(445, 9 * n_agents)
+    assert max(earn(n_agents, z)[0] for z in range(9 * n_agents + 1)) == earn(n_agents, units)[0]
+    assert env.step([9] * n_agents)[0] == system_performance(9 * n_agents)
 
 
 def test_only_the_sum_counts():

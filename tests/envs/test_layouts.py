@@ -120,6 +120,8 @@ def test_generated_battles_drawn():
     assert battle_layout(1).split() == ["....", "A..O", "....", "...."]
     assert battle_layout(3).split() == ["A..O", "A..O", "A..O", "...."]
     assert battle_layout(5).split() == ["......", ".A..O.", "AA..OO", "AA..OO", "......", "......"]
+    wide, short, empty = "AAAAA..OOOOO", "..A......O..", "." * 12
+    assert battle_layout(32).split() == [empty, empty, short, *[wide] * 6, short, empty, empty]
     assert battle_layout(14).split() == [
         *["........", ".A....O.", "AAA..OOO", "AAA..OOO", "AAA..OOO", "AAA..OOO", ".A....O.", "........"]
     ]
@@ -250,7 +252,7 @@ def test_warehouse_maps_on_which_no_order_can_be_completed(layout, message):
 def test_a_map_reaches_the_environment_from_the_command_line_and_from_a_file(tmp_path):
     arena = tmp_path / "arena.txt"
     arena.write_text("A.O\nA..")
-    for layout in ("A.O\nA..", str(arena)):
+    for layout in ("A.O\nA..", "\n    A.O\n    A..\n", str(arena)):
         config = load_config("qmix", "battle", ["env_args.n_agents=2", f"env_args.layout={layout}"])
         assert battle(**{key: config["env_args"][key] for key in ("n_agents", "layout")}).layout.shape == (2, 3)
     config = load_config("qmix", "warehouse", ["env_args.layout=#W#\n123\n..4"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -33,55 +34,73 @@ REGISTRIES = {
     "mixer": mixer_REGISTRY,
     "runner": runner_REGISTRY,
 }
-STEPS = 3  # of an episode
+DOMAINS = [
+    *(("warehouse", n_agents) for n_agents in (4, 8, 16)),
+    *(("battle", n_agents) for n_agents in (20, 40, 80)),
+    *(("gaussian_squeeze", n_agents) for n_agents in (200, 400, 800)),
+]
+QUICK_DOMAINS = [("warehouse", 4), ("warehouse", 8), ("battle", 20), ("gaussian_squeeze", 200)]
+STEPS = 3  # of an episode, where the environment has a choice
+EPISODES = 4  # of a run: two updates on two new episodes each, which suits policies (on-policy) and values alike
 SMALL = (
-    *("env_args.n_agents=8", f"env_args.episode_limit={STEPS}", "seed=1", "n_threads=1", "use_cuda=false"),
-    *("batch_size=2", "buffer_size=4", "test_nepisode=1", "learner_log_interval=1", "episodes_per_update=null"),
+    *("seed=1", "n_threads=1", "use_cuda=false", "test_nepisode=1", "learner_log_interval=1"),
+    *("batch_size=2", "buffer_size=2", "episodes_per_update=2"),
 )
 RUNNERS = {
-    # Updates follow each rollout from the first that fills a batch of two episodes; t_max lets two of them happen.
-    "episode": ("runner=episode", "batch_size_run=1", f"t_max={3 * STEPS - 1}"),
-    "parallel": ("runner=parallel", "batch_size_run=2", f"t_max={4 * STEPS - 1}"),
+    "episode": ("runner=episode", "batch_size_run=1"),
+    "vector": ("runner=vector", "batch_size_run=2"),
+    "parallel": ("runner=parallel", "batch_size_run=2"),
 }
-# Policies learn from all episodes since the last update, and from no others.
-ON_POLICY = ("buffer_size=2", "episodes_per_update=2", f"t_max={4 * STEPS - 1}")
 
 
-def weights(*modules):
-    """All parameters of each module as one vector; None for those without parameters."""
-    vectors = []
-    for module in modules:
-        parameters = [] if module is None else [parameter.detach().flatten() for parameter in module.parameters()]
-        vectors.append(th.cat(parameters) if parameters else None)
-    return vectors
+def small_config(alg, domain, updates):
+    """The settings of a run of ``EPISODES`` short training episodes in ``domain`` (environment and agents)."""
+    env, n_agents = domain
+    steps, settings = 1, [*SMALL, f"env_args.n_agents={n_agents}", *updates]
+    if "episode_limit" in load_config(alg, env, ["seed=1"])["env_args"]:
+        steps = STEPS
+        settings.append(f"env_args.episode_limit={steps}")
+    return load_config(alg, env, [*settings, f"t_max={EPISODES * steps - 1}"])
 
 
-def assert_two_updates(alg, *updates):
-    """Runs ``alg`` until it has made two updates, of all networks that it trains."""
-    on_policy = load_config(alg, "warehouse")["agent_output_type"] == "pi_logits"
-    experiment = build(load_config(alg, "warehouse", [*SMALL, *updates, *(ON_POLICY if on_policy else ())]))
+def trained_networks(experiment):
+    """The networks that updates must change: what acts, mixer and critic if there are any, an assigner that learns."""
     learner = experiment.learner
-    parts = [experiment.mac.agent, *(getattr(learner, name, None) for name in ("mixer", "critic"))]
+    critic = getattr(learner, "critic", None)
+    networks = [experiment.mac.agent, getattr(learner, "mixer", None), getattr(critic, "agent", critic)]
     assigner = getattr(learner, "assigner", None)
     if assigner is not None and assigner.n_subteams > 1:  # nothing to learn about a single sub-team
-        parts.append(assigner)
-    before, made, train = weights(*parts), [], learner.train
+        networks.append(assigner)
+    return [network for network in networks if network is not None and any(True for _ in network.parameters())]
 
-    def counting_train(*arguments):
+
+def weights(networks):
+    """All parameters of each network as one vector."""
+    return [th.cat([parameter.detach().flatten() for parameter in network.parameters()]) for network in networks]
+
+
+def assert_two_updates(alg, *updates, domain=("warehouse", 8)):
+    """Runs ``alg`` until it has made two updates, of all networks that it trains."""
+    experiment = build(small_config(alg, domain, updates))
+    networks = trained_networks(experiment)
+    made, train = [weights(networks)], experiment.learner.train
+
+    def watched_train(*arguments):
         train(*arguments)
-        made.append(weights(*parts))
+        made.append(weights(networks))
 
-    learner.train = counting_train
+    experiment.learner.train = watched_train
     try:
         experiment.run()
     finally:
         experiment.close()
-    assert len(made) == 2
-    for earlier, later in ((before, made[0]), (made[0], made[1])):
+    assert len(made) == 1 + 2
+    for earlier, later in pairwise(made):
         for one, other in zip(earlier, later, strict=True):
-            assert one is None or (not th.equal(one, other) and th.isfinite(other).all())
+            assert not th.equal(one, other) and th.isfinite(other).all()
     stats = experiment.logger.stats
-    assert len(stats.get("loss") or stats["critic_loss"]) == 2
+    losses = [values for key, values in stats.items() if key.endswith("loss")]
+    assert losses and all(len(values) == 2 for values in losses)
     assert all(th.isfinite(th.tensor(value)) for values in stats.values() for _, value in values)
     return experiment
 
@@ -92,7 +111,19 @@ def test_each_algorithm_makes_two_updates(alg, runner):
     assert_two_updates(alg, *RUNNERS[runner])
 
 
-@pytest.mark.parametrize("runner", RUNNERS)
+@pytest.mark.parametrize(
+    ("env", "n_agents"),
+    [pytest.param(*domain, marks=[] if domain in QUICK_DOMAINS else pytest.mark.slow) for domain in DOMAINS],
+)
+@pytest.mark.parametrize("alg", ALGS)
+def test_each_algorithm_makes_two_updates_in_each_domain(alg, env, n_agents):
+    experiment = assert_two_updates(alg, *RUNNERS["vector"], domain=(env, n_agents))
+    assert experiment.args.env == env and experiment.args.n_agents == n_agents
+    if alg in SUBTEAM_ALGS:
+        assert experiment.learner.mixer.n_subteams == n_agents // 4
+
+
+@pytest.mark.parametrize("runner", ["episode", "vector"])
 @pytest.mark.parametrize(("eta", "k"), [("1/8", 1), ("1/4", 2), ("1/2", 4), ("1", 8)])
 @pytest.mark.parametrize("assigner", assigner_REGISTRY)
 @pytest.mark.parametrize("alg", SUBTEAM_ALGS)
@@ -100,6 +131,11 @@ def test_each_subteam_algorithm_makes_two_updates_with_each_assigner_and_ratio(a
     experiment = assert_two_updates(alg, f"assigner={assigner}", f"eta={eta}", *RUNNERS[runner])
     assert experiment.learner.mixer.n_subteams == experiment.learner.assigner.n_subteams == k
     assert isinstance(experiment.learner.assigner, assigner_REGISTRY[assigner])
+
+
+@pytest.mark.parametrize("alg", SUBTEAM_ALGS)
+def test_each_subteam_algorithm_makes_two_updates_with_clusters_in_battle(alg):
+    assert_two_updates(alg, "assigner=spatial", *RUNNERS["vector"], domain=("battle", 20))
 
 
 def test_the_shipped_algorithms_are_there():
@@ -114,11 +150,13 @@ def test_no_algorithm_sets_what_domains_set():
         assert not keys & domain_keys, alg
 
 
-def test_the_subteam_algorithms_differ_in_psi_only():
-    configs = {alg: load_config(alg, "warehouse", ["seed=1"]) for alg in SUBTEAM_ALGS if not alg.endswith("_ac")}
+@pytest.mark.parametrize("on_policy", [False, True])
+def test_the_subteam_algorithms_differ_in_psi_only(on_policy):
+    algs = [alg for alg in SUBTEAM_ALGS if alg.endswith("_ac") == on_policy]
+    configs = [load_config(alg, "warehouse", ["seed=1"]) for alg in algs]
     own = ("name", "subteam_mixer", "mixing_embed_dim")
-    shared = [{key: value for key, value in config.items() if key not in own} for config in configs.values()]
-    assert all(config == shared[0] for config in shared)
+    shared = [{key: value for key, value in config.items() if key not in own} for config in configs]
+    assert len(shared) >= 4 and all(config == shared[0] for config in shared)
 
 
 # --- names ---

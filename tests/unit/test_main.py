@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import functools
 import json
+import multiprocessing
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import main
+
 PROJECT = Path(__file__).resolve().parents[2]
 ARGUMENTS = ("--config=toy", "--env-config=warehouse")
+RealCall = Callable[..., subprocess.CompletedProcess[str]]
 
 # What happens is chosen by the key `plan`.
 FAKE_RUN = """
@@ -277,3 +282,74 @@ def test_no_process_is_left_behind(project: Project) -> None:
     process.communicate(timeout=60)
     with pytest.raises(ProcessLookupError):
         os.kill(process.pid, 0)
+
+
+# --- mistakes that only the environments and the parts of a real run find ---
+
+
+@pytest.fixture
+def real_call(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Iterator[RealCall]:
+    """Calls the command line in this process, with the project's own run.py and results below ``tmp_path``."""
+    handler = signal.getsignal(signal.SIGTERM)
+
+    def call(alg: str, env: str, *updates: str) -> subprocess.CompletedProcess[str]:
+        arguments = (f"--config={alg}", f"--env-config={env}", "with", *updates, "use_cuda=false", "seed=1")
+        capfd.readouterr()
+        status = main.cli(["main.py", *arguments, f"local_results_path={tmp_path}/results"])
+        return subprocess.CompletedProcess(arguments, status, *capfd.readouterr())
+
+    yield call
+    signal.signal(signal.SIGTERM, handler)
+
+
+def assert_refused(real_call: RealCall, tmp_path: Path, *arguments: str, message: str) -> None:
+    """One line that begins with this message, and neither a file nor a process left behind."""
+    before = set(tmp_path.iterdir())
+    assert_one_line(real_call(*arguments), f"error: {message}")
+    assert set(tmp_path.iterdir()) == before and not multiprocessing.active_children()
+
+
+@pytest.mark.parametrize("runner", ["episode", "vector", "parallel"])
+@pytest.mark.parametrize("n_agents", [0, -3])
+@pytest.mark.parametrize("env", ["warehouse", "battle", "gaussian_squeeze"])
+def test_a_team_needs_an_agent(real_call: RealCall, tmp_path: Path, env: str, n_agents: int, runner: str) -> None:
+    updates = (f"env_args.n_agents={n_agents}", f"runner={runner}", "buffer_size=32")
+    message = f"env_args.n_agents={n_agents}: expected a whole number of at least 1\n"
+    assert_refused(real_call, tmp_path, "vast_qmix", env, *updates, message=message)
+
+
+@pytest.mark.parametrize("in_a_file", [False, True])
+@pytest.mark.parametrize(
+    "env, layout, place",
+    [
+        ("warehouse", "W12\n3x4", "line 2, column 2: unknown cell 'x', known are #.1234W\n"),
+        ("warehouse", "W12\n34", "line 2, column 3: 2 cells, but 3 in the first line\n"),
+        ("warehouse", "  W12\n\n  334", "line 2, column 3: 0 cells, but 3 in the first line\n"),
+        ("warehouse", "  W12\n 334", "line 1, column 2: unknown cell ' ', known are #.1234W\n"),
+        ("battle", "A.O\n.W.", "line 2, column 2: unknown cell 'W', known are AO.\n"),
+        ("battle", "A.O\n...\n....", "line 3, column 4: 4 cells, but 3 in the first line\n"),
+        ("battle", "\n  A.O\n  .a.", "line 3, column 4: unknown cell 'a', known are AO.\n"),
+    ],
+)
+def test_a_malformed_map_is_told_with_line_and_column(
+    real_call: RealCall, tmp_path: Path, env: str, layout: str, place: str, in_a_file: bool
+) -> None:
+    source = "env_args.layout"
+    if in_a_file:
+        path = tmp_path / "arena.txt"
+        path.write_text(layout)
+        layout, source = str(path), f"env_args.layout {path}"
+    updates = ("env_args.n_agents=1", f"env_args.layout={layout}", "buffer_size=32")
+    assert_refused(real_call, tmp_path, "qmix", env, *updates, message=f"{source} {place}")
+
+
+def test_an_argument_of_several_lines_is_quoted_in_one(real_call: RealCall, tmp_path: Path) -> None:
+    message = "env_args.layot: unknown key (did you mean 'env_args.layout'?) (with env_args.layot=A.O ...); "
+    assert_refused(real_call, tmp_path, "qmix", "battle", "env_args.layot=A.O\n...", message=message)
+
+
+@pytest.mark.parametrize("alg", ["vast_qmix", "vast_qmix_ac"])
+def test_clusters_need_positions(real_call: RealCall, tmp_path: Path, alg: str) -> None:
+    message = "assigner: spatial needs the agents' positions, which env 'gaussian_squeeze' does not give "
+    updates = ("assigner=spatial", "env_args.n_agents=8")
+    assert_refused(real_call, tmp_path, alg, "gaussian_squeeze", *updates, message=message)
