@@ -123,7 +123,7 @@ def test_each_algorithm_makes_two_updates_in_each_domain(alg, env, n_agents):
         assert experiment.learner.mixer.n_subteams == n_agents // 4
 
 
-@pytest.mark.parametrize("runner", ["episode", "vector"])
+@pytest.mark.parametrize("runner", ["episode", "parallel"])
 @pytest.mark.parametrize(("eta", "k"), [("1/8", 1), ("1/4", 2), ("1/2", 4), ("1", 8)])
 @pytest.mark.parametrize("assigner", assigner_REGISTRY)
 @pytest.mark.parametrize("alg", SUBTEAM_ALGS)
@@ -148,6 +148,8 @@ def test_no_algorithm_sets_what_domains_set():
     for alg in ALGS:
         keys = set(re.findall(r"^(\w+):", (CONFIG_DIR / "algs" / f"{alg}.yaml").read_text(), re.MULTILINE))
         assert not keys & domain_keys, alg
+        on_policy = load_config(alg, "warehouse", ["seed=1"])["agent_output_type"] == "pi_logits"
+        assert ("buffer_size" in keys) == on_policy, alg
 
 
 @pytest.mark.parametrize("on_policy", [False, True])
