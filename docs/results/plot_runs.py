@@ -36,6 +36,8 @@ def label(config: dict) -> str:
     name = config["name"]
     if "eta" in config:
         name += f" ({config['assigner']}, eta={config['eta']:g})"
+    if config.get("preset"):
+        name += f", preset={config['preset']}"
     if config["agent_output_type"] == "pi_logits":
         return f"{name}, {config['agent']}"
     if "qtran" in (config["mixer"], config.get("subteam_mixer")) and not config.get("qtran_end_to_end"):

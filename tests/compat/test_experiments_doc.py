@@ -158,4 +158,7 @@ def test_the_page_lists_what_released_sets():
     }
     assert not any(domains.values()) and algs.keys() == {"il_ac"}
     values = {**preset, **env_args, **algs["il_ac"]}
-    assert listed == {f"{key}={str(value).lower()}" for key, value in values.items()}
+    shown = {
+        key: f"{value:g}".replace("+0", "") if isinstance(value, float) else str(value) for key, value in values.items()
+    }
+    assert listed == {f"{key}={text.lower()}" for key, text in shown.items()}
