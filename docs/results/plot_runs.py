@@ -3,13 +3,13 @@
 Needs requirements-plots.txt. The runs are folders of sacred's FileStorageObserver; runs that differ only in
 their seed are one curve (mean, with the range from the lowest to the highest seed shaded).
 
-    python docs/results/plot_runs.py PICTURE.png RUN_FOLDER [RUN_FOLDER ...]
+    python docs/results/plot_runs.py [--last EVALUATIONS] PICTURE.png RUN_FOLDER [RUN_FOLDER ...]
 """
 
 from __future__ import annotations
 
+import argparse
 import json
-import sys
 from collections import defaultdict
 from pathlib import Path
 
@@ -28,7 +28,6 @@ PANELS = {
 # Okabe and Ito's palette, which colour-blind readers can tell apart; line styles help in print.
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"]
 STYLES = ["-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1))]
-LAST = 10  # evaluations that the table averages
 
 
 def label(config: dict) -> str:
@@ -83,8 +82,8 @@ def draw(runs: dict[str, list[tuple[int, dict]]], picture: Path) -> None:
     figure.savefig(picture, dpi=110)
 
 
-def print_table(runs: dict[str, list[tuple[int, dict]]]) -> None:
-    """Markdown: the mean of the last evaluations over the seeds, and that of every seed behind it."""
+def print_table(runs: dict[str, list[tuple[int, dict]]], last: int) -> None:
+    """Markdown: the mean of the ``last`` evaluations over the seeds, and that of every seed behind it."""
     shown = panels(runs)
     print("| algorithm | seeds | " + " | ".join(shown.values()) + " |")
     print("|---" * (2 + len(shown)) + "|")
@@ -92,7 +91,7 @@ def print_table(runs: dict[str, list[tuple[int, dict]]]) -> None:
         cells = []
         for key in shown:
             ends = [
-                float(np.mean(metrics[key]["values"][-LAST:])) for _, metrics in sorted(seeds, key=lambda run: run[0])
+                float(np.mean(metrics[key]["values"][-last:])) for _, metrics in sorted(seeds, key=lambda run: run[0])
             ]
             cells.append(f"{np.mean(ends):.1f}" + (f" ({', '.join(f'{end:.1f}' for end in ends)})" if ends[1:] else ""))
         numbers = ", ".join(str(seed) for seed, _ in sorted(seeds, key=lambda run: run[0]))
@@ -101,11 +100,14 @@ def print_table(runs: dict[str, list[tuple[int, dict]]]) -> None:
 
 def main() -> None:
     """Reads, draws, prints."""
-    if len(sys.argv) < 3:
-        sys.exit(__doc__)
-    runs = read_runs([Path(argument) for argument in sys.argv[2:]])
-    draw(runs, Path(sys.argv[1]))
-    print_table(runs)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--last", type=int, default=10, help="evaluations that the table averages (10)")
+    parser.add_argument("picture", type=Path)
+    parser.add_argument("folders", type=Path, nargs="+")
+    arguments = parser.parse_args()
+    runs = read_runs(arguments.folders)
+    draw(runs, arguments.picture)
+    print_table(runs, arguments.last)
 
 
 if __name__ == "__main__":

@@ -181,7 +181,8 @@ class VastLearner(QLearner):
             assignment: their sub-teams.
             policies: that acted in them, [B, T, N, A]; None where the assigner does not learn.
             values: Q_i of the assigner's baseline.
-            log_snr: whether the statistics hold the gradient's signal to noise, which takes a backward pass an episode.
+            log_snr: whether the statistics hold the gradient's signal to noise, which takes several episodes, and a
+                backward pass for each.
         """
         mask = Transitions.of(batch).mask
         self.diversity.add(assignment.subteams[:, :-1], self.mixer.n_subteams, mask)
@@ -191,7 +192,7 @@ class VastLearner(QLearner):
         if policies is not None and values is not None:
             advantages = self._assignment_advantages(batch, policies, assignment.subteams, values)
             counted = mask * self.assigner.alive(batch)[:, :-1]
-            if log_snr:
+            if log_snr and batch.batch_size > 1:
                 stats["assigner_snr"] = self._assigner_snr(assignment, advantages, counted)
             stats |= self._update_assigner(assignment, advantages, counted)
         return stats

@@ -179,9 +179,7 @@ def gradient_snr(gradients: Tensor) -> Tensor:
     """Signal to noise ``n |mean g|^2 / trace Cov(g)`` of n independent gradients [n, P], one number.
 
     Without a signal, that is with an expected gradient of zero, numerator and denominator are equal in the mean. It is
-    0 for a single gradient, and where all are 0.
+    0 where all are 0. A single gradient has no covariance: n is at least 2.
     """
-    if len(gradients) < 2:
-        return gradients.new_zeros(())
     noise = gradients.var(0, unbiased=True).sum()
     return len(gradients) * gradients.mean(0).square().sum() / noise.clamp(min=th.finfo(noise.dtype).tiny)

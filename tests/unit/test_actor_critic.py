@@ -300,6 +300,9 @@ def test_the_assigners_signal_to_noise_is_that_of_the_gradients_of_its_episodes(
     expected = len(gradients) * (gradients.mean(0) ** 2).sum() / gradients.var(0, ddof=1).sum()
     assert learner.logger.stats["assigner_snr"][-1][1] == pytest.approx(expected, rel=1e-3)
     learner.train(batch, t_env=1, episode_num=0)
+    learner.log_stats_t = -math.inf
+    learner.train(batch[:1], t_env=2, episode_num=0)  # one episode tells nothing of noise
+    assert len(learner.logger.stats["assigner_loss"]) == 2
     assert len(learner.logger.stats["assigner_snr"]) == 1  # takes a backward pass an episode: only where it is written
 
 

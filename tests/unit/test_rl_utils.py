@@ -298,6 +298,5 @@ def test_the_signal_to_noise_is_about_one_without_a_signal_and_large_with_one():
     assert np.mean([float(gradient_snr(sample + signal)) for sample in noise]) > 2
 
 
-@pytest.mark.parametrize("gradients", [th.ones(1, 3), th.zeros(4, 3)])
-def test_nothing_to_compare_has_no_signal_to_noise(gradients):
-    assert float(gradient_snr(gradients)) == 0
+def test_gradients_of_zero_have_no_signal():
+    assert float(gradient_snr(th.zeros(4, 3))) == 0
