@@ -214,8 +214,14 @@ class VastLearner(QLearner):
         """Signal to noise of Eq. 6, from the gradients of single episodes; arguments as for `_update_assigner`."""
         assert assignment.log_probs is not None
         objectives = (assignment.log_probs[:, :-1] * advantages * counted).sum((1, 2))
-        gradients = [th.autograd.grad(objective, self.assigner_params, retain_graph=True) for objective in objectives]
-        return gradient_snr(th.stack([th.cat([part.flatten() for part in gradient]) for gradient in gradients]))
+        return gradient_snr(th.stack([self._assigner_gradient(objective) for objective in objectives]))
+
+    def _assigner_gradient(self, objective: Tensor) -> Tensor:
+        """The gradient of one number with respect to all of the assigner's parameters, as one vector."""
+        parts = th.autograd.grad(
+            objective, self.assigner_params, retain_graph=True, allow_unused=True, materialize_grads=True
+        )
+        return th.cat([part.flatten() for part in parts])
 
     def _assignment_advantages(
         self, batch: EpisodeBatch, policies: Tensor, subteams: Tensor, values: AgentValues
