@@ -78,7 +78,7 @@ def draw(runs: dict[str, list[tuple[int, dict]]], picture: Path) -> None:
         axis.set_xlabel("environment steps (thousands)")
         axis.set_ylabel(title)
         axis.grid(alpha=0.3)
-    axes[0, 0].legend(fontsize=8)
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=8)
     figure.savefig(picture, dpi=110)
 
 
