@@ -1,0 +1,113 @@
+"""Several environments of one kind, stepped together: what ``runner=vector`` plays.
+
+Letters: B environments, M of them acting, T steps, N agents, A actions, O and S entries of observation and state.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+IntArray = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class EpisodeArrays:
+    """Where a batch of environments writes what it shows: the arrays behind an `EpisodeBatch`, C-contiguous.
+
+    Attributes:
+        obs: float32 [B, T, N, O].
+        state: float32 [B, T, S].
+        avail_actions: int32 [B, T, N, A].
+    """
+
+    obs: npt.NDArray[np.float32]
+    state: npt.NDArray[np.float32]
+    avail_actions: npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """What a step did in the M environments that acted: each [M].
+
+    Attributes:
+        rewards: float64, the team rewards.
+        ended: bool, whether the episode is over.
+        limited: bool, whether only the time limit ended it and values bootstrap over that (``info["episode_limit"]``).
+    """
+
+    rewards: npt.NDArray[np.float64]
+    ended: npt.NDArray[np.bool_]
+    limited: npt.NDArray[np.bool_]
+
+
+class EnvBatch(ABC):
+    """B environments, each in an episode of its own; episodes may end at different times.
+
+    Environment b of the batch plays, bit for bit, the episodes that ``envs[b]`` would play by itself.
+
+    Args:
+        envs: B environments of one class with the same arguments, seeds aside, freshly built. They belong to the batch
+            from then on.
+    """
+
+    def __init__(self, envs: Sequence[Any]) -> None:
+        self.envs = list(envs)
+
+    @abstractmethod
+    def reset(self) -> None:
+        """Starts a new episode in every environment."""
+
+    @abstractmethod
+    def observe(self, acting: IntArray, t: int, arrays: EpisodeArrays) -> None:
+        """Writes what the environments ``acting`` [M] show now into their rows of ``arrays``, at step ``t``."""
+
+    @abstractmethod
+    def step(self, acting: IntArray, actions: IntArray) -> Outcomes:
+        """Lets all agents of the environments ``acting`` [M] act once, with ``actions`` [M, N].
+
+        Raises:
+            ValueError: actions that an environment of its own would refuse.
+            RuntimeError: an environment whose episode has ended, or was never started.
+        """
+
+    @abstractmethod
+    def info(self, number: int) -> dict[str, Any]:
+        """The info dict of the last step of environment ``number``."""
+
+
+class Uniforms:
+    """The numbers in [0, 1) that each of B generators would give next, drawn ahead in blocks.
+
+    A kernel reads ``values[b, used[b]]`` and counts ``used[b]`` up. Blocks are what ``rng.random()`` gives one by one,
+    so a kernel and readable code that draw in the same order see the same numbers.
+
+    Args:
+        rngs: B generators; nobody else draws from them any more.
+        most: numbers that one call of a kernel takes from a generator at most.
+
+    Attributes:
+        values: float64 [B, block].
+        used: int64 [B], how many numbers of each row are taken.
+    """
+
+    BLOCKS_OF = 16  # calls that a refill lasts for, at least
+
+    def __init__(self, rngs: Sequence[np.random.Generator], most: int) -> None:
+        self.rngs = list(rngs)
+        self.most = most
+        self.values = np.empty((len(self.rngs), self.BLOCKS_OF * most))
+        self.used = np.full(len(self.rngs), self.values.shape[1])
+
+    def refill(self) -> None:
+        """Sees to it that every generator has ``most`` numbers left."""
+        for b in np.flatnonzero(self.used > self.values.shape[1] - self.most):
+            left = self.values[b, self.used[b] :].copy()
+            self.values[b, : len(left)] = left
+            self.values[b, len(left) :] = self.rngs[b].random(self.values.shape[1] - len(left))
+            self.used[b] = 0
