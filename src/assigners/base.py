@@ -41,7 +41,9 @@ class Assignment:
     Attributes:
         subteams: the sub-team of each agent, [B, T, N] long in 0..K-1.
         log_probs: log X(k | i, tau, s) of these sub-teams, [B, T, N]; None where X does not learn.
-        entropy: of X, in nats, [B, T, N]; None where X does not learn.
+        entropy: of X, in nats, [B, T, N], without gradient; None where X does not learn.
+
+    What stands at steps without data is of no meaning.
     """
 
     subteams: Tensor
@@ -76,6 +78,13 @@ class Assigner(nn.Module, ABC):
             batch: B episodes of T steps.
             greedy: take the most probable sub-team instead of drawing one, where X learns.
         """
+
+    def log_probs(self, batch: EpisodeBatch, subteams: Tensor) -> Tensor:
+        """log X(k | i, tau, s) of given sub-teams [B, T, N]; for an X that learns.
+
+        The learner asks for it episode by episode, to measure the signal to noise of the gradient.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not learn")
 
     def alive(self, batch: EpisodeBatch) -> Tensor:
         """Which agents live, [B, T, N] bool; all of them where the environment does not say."""

@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any
 
+import torch as th
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from assigners.base import Assigner, Assignment
 from components.episode_buffer import EpisodeBatch
-from utils.agent_inputs import agent_input_size, agent_inputs
+from utils.agent_inputs import agent_input_size, sequence_inputs
 from utils.checks import flat_size
 from utils.rl_utils import sample_categorical
 
@@ -34,20 +35,25 @@ class MetaGradAssigner(Assigner):
         self.fc3 = nn.Linear(width, self.n_subteams)
 
     def logits(self, batch: EpisodeBatch) -> Tensor:
-        """Unnormalised log X(. | i, tau, s), [B, T, N, K]."""
+        """Unnormalised log X(. | i, tau, s) at the steps that hold data, [P, N, K] (rows as in `SequenceInputs`)."""
+        inputs = sequence_inputs(batch, self.args)
         # The first layer's state half is the same for all agents of a step: computed once, then added to each.
         state_weight, agent_weight = self.fc1.weight.split([self.state_dim, self.fc1.in_features - self.state_dim], 1)
-        state_half = F.linear(batch["state"].float(), state_weight, self.fc1.bias)
-        agent_half = F.linear(agent_inputs(batch, self.args), agent_weight)
-        hidden = F.elu(agent_half + state_half.unsqueeze(2))
+        state_half = F.linear(inputs.pack(batch["state"]).float(), state_weight, self.fc1.bias)
+        hidden = F.elu(inputs.linear(agent_weight).add_(state_half.unsqueeze(1)))
         return self.fc3(F.elu(self.fc2(hidden)))
 
     def forward(self, batch: EpisodeBatch, greedy: bool = False) -> Assignment:
         log_x = F.log_softmax(self.logits(batch), dim=-1)
-        x = log_x.exp()
-        if greedy:
-            subteams = log_x.argmax(-1)
-        else:
-            subteams = sample_categorical(x.detach(), self.generator(x.device))
+        with th.no_grad():
+            x = log_x.exp()
+            subteams = log_x.argmax(-1) if greedy else sample_categorical(x, self.generator(x.device))
+            entropy = -(x * log_x).sum(-1)
         log_probs = log_x.gather(-1, subteams.unsqueeze(-1)).squeeze(-1)
-        return Assignment(subteams, log_probs, -(x * log_x).sum(-1))
+        unpack = sequence_inputs(batch, self.args).unpack
+        return Assignment(unpack(subteams), unpack(log_probs), unpack(entropy))
+
+    def log_probs(self, batch: EpisodeBatch, subteams: Tensor) -> Tensor:
+        log_x = F.log_softmax(self.logits(batch), dim=-1)
+        inputs = sequence_inputs(batch, self.args)
+        return inputs.unpack(log_x.gather(-1, inputs.pack(subteams).unsqueeze(-1)).squeeze(-1))

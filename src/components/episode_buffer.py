@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import prod
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import psutil
@@ -16,6 +16,7 @@ from utils.errors import UserError
 
 Scheme = dict[str, dict[str, Any]]
 Preprocess = Mapping[str, tuple[str, Sequence[Transform]]]
+Derived = TypeVar("Derived")
 Index = Any  # int, slice, list, array or tensor of ints
 
 FREE_MEMORY_SHARE = 0.9  # of the available memory that a replay buffer may claim
@@ -55,6 +56,7 @@ class EpisodeBatch:
         self.max_seq_length = max_seq_length
         self.preprocess = dict(preprocess or {})
         self.device = device
+        self._derived: dict[Any, Any] = {}
         if data is not None:
             self.scheme: Scheme = {key: dict(info) for key, info in scheme.items()}
             self.data = data
@@ -69,6 +71,12 @@ class EpisodeBatch:
             store = self.data.episode_data if info.get("episode_const") else self.data.transition_data
             store[key] = th.zeros(shape, dtype=info.get("dtype", th.float32), device=self.device)
 
+    def derived(self, key: Any, make: Callable[[], Derived]) -> Derived:
+        """What ``make`` computes from the tensors, computed once for each ``key``; `update` and `to` forget it."""
+        if key not in self._derived:
+            self._derived[key] = make()
+        return self._derived[key]
+
     def extend(self, scheme: Mapping[str, Mapping[str, Any]], groups: Mapping[str, int] | None = None) -> None:
         """Adds zero-filled keys to the batch."""
         new = {key: dict(info) for key, info in scheme.items()}
@@ -82,6 +90,7 @@ class EpisodeBatch:
             for key, tensor in store.items():
                 store[key] = tensor.to(device)
         self.device = device
+        self._derived.clear()
         return self
 
     def update(
@@ -96,6 +105,7 @@ class EpisodeBatch:
             KeyError: a key that the scheme lacks.
             ValueError: a value whose shape does not fit.
         """
+        self._derived.clear()
         episodes, steps = _as_index(bs), _as_index(ts)
         where: tuple[Any, ...]
         for key, value in data.items():

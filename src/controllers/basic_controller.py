@@ -12,9 +12,10 @@ from torch import Tensor
 from components.action_selectors import REGISTRY as action_REGISTRY
 from components.episode_buffer import EpisodeBatch, Index
 from modules.agents import REGISTRY as agent_REGISTRY
-from utils.agent_inputs import agent_input_size, agent_inputs
+from utils.agent_inputs import agent_input_size, agent_inputs, sequence_inputs, step_inputs
 from utils.checkpoint import load_state, save_state
 from utils.errors import UserError
+from utils.unroll import knows_sequences
 
 
 class BasicMAC:
@@ -51,34 +52,46 @@ class BasicMAC:
     def select_actions(
         self, ep_batch: EpisodeBatch, t_ep: int, t_env: int, bs: Index = slice(None), test_mode: bool = False
     ) -> Tensor:
-        """Actions [len(bs), N] at step ``t_ep`` of the episodes ``bs``; advances every agent's memory."""
-        avail_actions = ep_batch["avail_actions"][:, t_ep]
-        outputs = self.forward(ep_batch, t_ep, test_mode=test_mode)
-        return self.action_selector.select_action(outputs[bs], avail_actions[bs], t_env, test_mode=test_mode)
+        """Actions [len(bs), N] at step ``t_ep`` of the episodes ``bs``; advances the memories of their agents."""
+        avail_actions = ep_batch["avail_actions"][bs, t_ep]
+        if knows_sequences(self):
+            outputs = self._forward_some(ep_batch, t_ep, bs, test_mode)
+        else:
+            outputs = self.forward(ep_batch, t_ep, test_mode=test_mode)[bs]
+        return self.action_selector.select_action(outputs, avail_actions, t_env, test_mode=test_mode)
 
     def forward(self, ep_batch: EpisodeBatch, t: int, test_mode: bool = False) -> Tensor:
         """Q-values or action probabilities [B, N, A] at step ``t``; advances every agent's memory."""
         outputs, self.hidden_states = self.agent(self._build_inputs(ep_batch, t), self.hidden_states)
         outputs = outputs.view(ep_batch.batch_size, self.n_agents, -1)
-        if self.agent_output_type == "pi_logits":
-            return self._policy(outputs, ep_batch["avail_actions"][:, t], test_mode)
-        return outputs
+        return self._as_output_type(outputs, ep_batch["avail_actions"][:, t], test_mode)
 
-    def forward_sequence(self, ep_batch: EpisodeBatch) -> tuple[Tensor, Tensor]:
-        """What ``forward`` gives at every step, from fresh memories: (outputs [B, T, N, A], memories [B, T, N, H]).
+    def _forward_some(self, ep_batch: EpisodeBatch, t: int, bs: Index, test_mode: bool) -> Tensor:
+        """What ``forward`` gives for the episodes ``bs`` [len(bs), N, A]; the others cost nothing and stand still."""
+        inputs = step_inputs(ep_batch, self.args, t, bs)
+        outputs, memories = self.agent.forward_sequence(inputs, self.hidden_states[bs])
+        everybody = len(memories) == len(self.hidden_states)
+        self.hidden_states = memories if everybody else self.hidden_states.clone()
+        if not everybody:
+            self.hidden_states[bs] = memories
+        return self._as_output_type(outputs, ep_batch["avail_actions"][bs, t], test_mode)
+
+    def forward_sequence(self, ep_batch: EpisodeBatch, with_memories: bool = True) -> tuple[Tensor, Tensor | None]:
+        """What ``forward`` gives at every step that holds data, from fresh memories; 0 at the other steps.
 
         Needs an agent that has ``forward_sequence``.
+
+        Returns:
+            Outputs [B, T, N, A], and the memories behind them [B, T, N, H], or None without ``with_memories``.
         """
-        batch_size, length = ep_batch.batch_size, ep_batch.max_seq_length
-        self.init_hidden(batch_size)
-        inputs = agent_inputs(ep_batch, self.args).transpose(0, 1).reshape(length, batch_size * self.n_agents, -1)
+        self.init_hidden(ep_batch.batch_size)
+        inputs = sequence_inputs(ep_batch, self.args)
         outputs, memories = self.agent.forward_sequence(inputs, self.hidden_states)
-        outputs, memories = (
-            tensor.view(length, batch_size, self.n_agents, -1).transpose(0, 1) for tensor in (outputs, memories)
-        )
-        if self.agent_output_type == "pi_logits":
-            outputs = self._policy(outputs, ep_batch["avail_actions"], test_mode=False)
-        return outputs, memories
+        outputs = self._as_output_type(outputs, inputs.pack(ep_batch["avail_actions"]), test_mode=False)
+        return inputs.unpack(outputs), inputs.unpack(memories) if with_memories else None
+
+    def _as_output_type(self, outputs: Tensor, avail_actions: Tensor, test_mode: bool) -> Tensor:
+        return self._policy(outputs, avail_actions, test_mode) if self.agent_output_type == "pi_logits" else outputs
 
     def _policy(self, logits: Tensor, avail_actions: Tensor, test_mode: bool) -> Tensor:
         """Action probabilities, mixed with uniform ones at the selector's epsilon while training."""

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from components.episode_buffer import EpisodeBatch
 from learners.base import Learner, Stats
-from learners.q_learner import Transitions
-from learners.regimes import check_on_policy, drawn_policies
+from learners.regimes import acting_policies, check_on_policy, drawn_policies
+from learners.values import Transitions
 from modules.critics import REGISTRY as critic_REGISTRY
 from utils.checkpoint import load_state, save_state
 from utils.errors import UserError
@@ -137,7 +137,7 @@ class COMALearner(Learner):
             q_values: the critic's, [B, T - 1, N, A].
             mask: which transitions count, [B, T - 1, 1].
         """
-        policies, log_probs, counted = drawn_policies(self.mac, batch, self.args, mask)
+        policies, log_probs, counted = drawn_policies(acting_policies(self.mac, batch), batch, self.args, mask)
         taken = _of_actions(q_values, batch["actions"][:, :-1])
         advantages = expected_value_advantages(taken, q_values, policies)
         return policy_gradient_loss(log_probs, advantages, counted), {

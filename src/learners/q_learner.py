@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 from components.episode_buffer import EpisodeBatch
 from learners.base import Learner, Stats
 from learners.regimes import ActorCritic, make_regime
+from learners.values import AgentValues, NextValues, Transitions
 from modules.mixers import REGISTRY as mixer_REGISTRY
 from modules.mixers.qtran import QTran
 from utils.checkpoint import load_state, save_state
@@ -21,57 +21,14 @@ from utils.errors import UserError
 from utils.logging import Logger
 from utils.optimisers import clipped_step, make_optimiser
 from utils.rl_utils import (
-    mask_unavailable,
+    discounted_returns,
     masked_mean,
     qtran_nopt_loss,
     qtran_opt_loss,
     td_lambda_targets,
     td_loss,
-    transition_mask,
 )
 from utils.unroll import unroll
-
-
-@dataclass(frozen=True)
-class AgentValues:
-    """The agents' values of a batch of B episodes and T steps, on which all losses are built.
-
-    Attributes:
-        q: of every action, [B, T, N, A].
-        hidden: the agents' memories, [B, T, N, H], or None.
-        taken: of the taken actions, [B, T - 1, N].
-        greedy_actions: best available actions, [B, T, N, 1].
-        greedy: their values, [B, T, N].
-        next_actions: from whose values targets bootstrap, [B, T - 1, N, 1] at t those of step t + 1.
-        next: the target network's values of these, [B, T - 1, N]; no gradient.
-        next_hidden: the target network's memories at step t + 1, [B, T - 1, N, H], or None.
-    """
-
-    q: Tensor
-    hidden: Tensor | None
-    taken: Tensor
-    greedy_actions: Tensor
-    greedy: Tensor
-    next_actions: Tensor
-    next: Tensor
-    next_hidden: Tensor | None
-
-
-@dataclass(frozen=True)
-class Transitions:
-    """What the losses read of the T - 1 transitions of a batch: each [B, T - 1, 1] float32."""
-
-    rewards: Tensor
-    terminated: Tensor
-    mask: Tensor
-
-    @staticmethod
-    def of(batch: EpisodeBatch) -> Transitions:
-        """The transitions of a batch of T steps."""
-        terminated = batch["terminated"].float()
-        return Transitions(
-            batch["reward"][:, :-1], terminated[:, :-1], transition_mask(batch["filled"], batch["terminated"])
-        )
 
 
 class QLearner(Learner):
@@ -88,7 +45,12 @@ class QLearner(Learner):
         scheme: of the episodes.
         logger: receives the statistics.
         args: mixer and optimiser settings.
+
+    Attributes:
+        reads_memories: whether the losses read the agents' memories.
     """
+
+    reads_memories = False
 
     def __init__(
         self, mac: Any, scheme: Mapping[str, Mapping[str, Any]], logger: Logger, args: SimpleNamespace
@@ -134,19 +96,25 @@ class QLearner(Learner):
         return self._mixed_loss(batch, self._agent_values(batch), ())
 
     def _improve_policies(
-        self, batch: EpisodeBatch, division: tuple[Tensor, ...], values: AgentValues | None = None
+        self,
+        batch: EpisodeBatch,
+        division: tuple[Tensor, ...],
+        values: AgentValues | None = None,
+        policies: Tensor | None = None,
     ) -> Stats:
         """A step of the policies, where agents have any, against the values as they are now; statistics.
 
         Args:
             batch, division: as for `_mixed_loss`.
             values: those of the batch as they are now, if they are at hand.
+            policies: pi_i of every action, with their gradient, [B, T, N, A], if they are at hand.
         """
         if not isinstance(self.regime, ActorCritic):
             return {}
         values = self._present_values(batch) if values is None else values
+        policies = self.regime.policies(batch, 0.0) if policies is None else policies
         returns = self._returns(batch, values, division, self.args.td_lambda)
-        return self.regime.improve(batch, returns, values.q, Transitions.of(batch).mask)
+        return self.regime.improve(batch, policies, returns, values.q, Transitions.of(batch).mask)
 
     @th.no_grad()
     def _present_values(self, batch: EpisodeBatch) -> AgentValues:
@@ -154,25 +122,22 @@ class QLearner(Learner):
         return self._agent_values(batch)
 
     def _agent_values(self, batch: EpisodeBatch) -> AgentValues:
-        """Unrolls online and target critics over the batch."""
+        """Unrolls the critic over the batch."""
+        q, hidden = unroll(self.critic, batch, self.reads_memories)
+        # A critic of states gives one value for all actions.
+        return AgentValues(batch, q.expand(batch["avail_actions"].shape), hidden)
+
+    @th.no_grad()
+    def _next_values(self, batch: EpisodeBatch, values: AgentValues) -> NextValues:
+        """Unrolls the target critic over the batch, and picks the actions from whose values targets bootstrap."""
         avail = batch["avail_actions"]
-        q, hidden = unroll(self.critic, batch)
-        q = q.expand(avail.shape)  # a critic of states gives one value for all actions
-        greedy_actions = mask_unavailable(q.detach(), avail).argmax(dim=-1, keepdim=True)
-        with th.no_grad():
-            target_q, target_hidden = unroll(self.target_mac, batch)
-            target_q = target_q.expand(avail.shape)
-            own_choice = mask_unavailable(target_q, avail).argmax(dim=-1, keepdim=True)
-        next_actions = self.regime.next_actions(batch, greedy_actions if self.args.double_q else own_choice)
-        return AgentValues(
-            q=q,
-            hidden=hidden,
-            taken=q[:, :-1].gather(-1, batch["actions"][:, :-1]).squeeze(-1),
-            greedy_actions=greedy_actions,
-            greedy=q.gather(-1, greedy_actions).squeeze(-1),
-            next_actions=next_actions,
-            next=target_q[:, 1:].gather(-1, next_actions).squeeze(-1),
-            next_hidden=None if target_hidden is None else target_hidden[:, 1:],
+        target_q, target_hidden = unroll(self.target_mac, batch, self.reads_memories)
+        target_q = target_q.expand(avail.shape)
+        actions = self.regime.next_actions(batch, values, target_q, self.args.double_q)
+        return NextValues(
+            actions=actions,
+            values=target_q[:, 1:].gather(-1, actions).squeeze(-1),
+            hidden=None if target_hidden is None else target_hidden[:, 1:],
         )
 
     # --- from agents' values to a loss ---
@@ -193,27 +158,35 @@ class QLearner(Learner):
         """
         states, mask = batch["state"][:, :-1].float(), Transitions.of(batch).mask
         now = tuple(part[:, :-1] for part in division)
-        mixed = self._mix(self.mixer, values.taken, states, now)
         targets = self._returns(batch, values, division, self.args.td_lambda)
-        if not isinstance(mixed, tuple):
-            return self._td_loss(mixed, targets, self._loss_mask(mask, now))
-        greedy = values.greedy[:, :-1]
-        greedy_mixed = self._mix(self.mixer, greedy, states, now)
-        return self._qtran_loss(mixed, greedy_mixed, values.taken, greedy, self._qtran_scale * targets, mask)
+        if getattr(type(self.psi), "forward", None) is QTran.forward:
+            joint, v = self._mix(self.mixer, th.stack([values.taken, values.greedy[:, :-1]]), states, now)
+            mixed, greedy_mixed = zip(joint, v.expand_as(joint), strict=True)
+        else:
+            mixed = self._mix(self.mixer, values.taken, states, now)
+            if not isinstance(mixed, tuple):
+                return self._td_loss(mixed, targets, self._loss_mask(mask, now))
+            greedy_mixed = self._mix(self.mixer, values.greedy[:, :-1], states, now)
+        targets = self._qtran_scale * targets
+        return self._qtran_loss(mixed, greedy_mixed, values.taken, values.greedy[:, :-1], targets, mask)
 
     @th.no_grad()
     def _returns(
         self, batch: EpisodeBatch, values: AgentValues, division: tuple[Tensor, ...], td_lambda: float
     ) -> Tensor:
-        """TD(lambda) targets of all transitions, [B, T - 1, 1], or [B, T - 1, N] without a mixer.
+        """TD(lambda) targets of all transitions, [B, T - 1, 1], or [B, T - 1, N] where agents bootstrap one by one.
 
         Args:
             batch, values, division: as for `_mixed_loss`.
             td_lambda: lambda; 1 gives the returns observed, over a bootstrapped end where a time limit cut.
         """
+        step = Transitions.of(batch)
+        if td_lambda == 1 and step.all_terminate:
+            return discounted_returns(step.rewards, step.mask, self.args.gamma)
+        next_values = self._next_values(batch, values).values
         next_states, ahead = batch["state"][:, 1:].float(), tuple(part[:, 1:] for part in division)
-        bootstrap = self._bootstrap(self._mix(self.target_mixer, values.next, next_states, ahead), ahead)
-        return self._targets(Transitions.of(batch), bootstrap, td_lambda)
+        bootstrap = self._bootstrap(self._mix(self.target_mixer, next_values, next_states, ahead), ahead)
+        return self._targets(step, bootstrap, td_lambda)
 
     def _bootstrap(self, mixed: Any, division: tuple[Tensor, ...]) -> Tensor:
         """The value from which targets bootstrap, of a (target) mixer's output."""

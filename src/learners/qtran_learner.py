@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from components.episode_buffer import EpisodeBatch
 from learners.base import Stats
-from learners.q_learner import QLearner, Transitions
+from learners.q_learner import QLearner
+from learners.values import AgentValues, Transitions
 from modules.mixers import REGISTRY as mixer_REGISTRY
 from modules.mixers.qtran import QTranBase
 from utils.errors import UserError
@@ -19,6 +20,7 @@ class QTranLearner(QLearner):
 
     mixer: QTranBase
     target_mixer: QTranBase
+    reads_memories = True
 
     def _build_mixer(self) -> nn.Module:
         if self.args.agent_output_type != "q":
@@ -36,20 +38,24 @@ class QTranLearner(QLearner):
 
     def _loss(self, batch: EpisodeBatch) -> tuple[Tensor, Stats]:
         values = self._agent_values(batch)
-        if values.hidden is None or values.next_hidden is None:
+        if values.hidden is None:
             raise UserError("learner: qtran_learner needs a mac that keeps the agents' hidden_states as a tensor")
-        now, step = batch[:, :-1], Transitions.of(batch)
-        hidden = values.hidden[:, :-1]
-        mixed = self._joint(self.mixer, now, hidden, now["actions"])
-        with th.no_grad():
-            next_joint, _ = self._joint(self.target_mixer, batch[:, 1:], values.next_hidden, values.next_actions)
-            targets = self._targets(step, next_joint, self.args.td_lambda)
-        greedy_mixed = self._joint(self.mixer, now, hidden, values.greedy_actions[:, :-1])
-        return self._qtran_loss(mixed, greedy_mixed, values.taken, values.greedy[:, :-1], targets, step.mask)
+        step, now = Transitions.of(batch), slice(None, -1)
+        joint_actions = [batch["actions"][:, now], values.greedy_actions[:, now]]
+        states, hidden = batch["state"][:, now], values.hidden[:, now]
+        joint, v = self.mixer.values(states, hidden, self._onehot(th.stack(joint_actions)))
+        targets = self._qtran_targets(batch, values)
+        taken, greedy = ((joint[i], v) for i in range(2))
+        return self._qtran_loss(taken, greedy, values.taken, values.greedy[:, now], targets, step.mask)
 
-    def _joint(self, mixer: nn.Module, batch: EpisodeBatch, hidden: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
-        """(Q_joint, V), each [B, T, 1], of actions [B, T, N, 1]."""
-        onehot = F.one_hot(actions.squeeze(-1), self.args.n_actions).float()
-        joint, v = mixer(batch, hidden, onehot)
-        lead = (batch.batch_size, batch.max_seq_length, 1)
-        return joint.view(lead), v.view(lead)
+    @th.no_grad()
+    def _qtran_targets(self, batch: EpisodeBatch, values: AgentValues) -> Tensor:
+        """TD(lambda) targets of Q_joint, [B, T - 1, 1]."""
+        ahead = self._next_values(batch, values)
+        assert ahead.hidden is not None
+        next_joint = self.target_mixer.joint_values(batch["state"][:, 1:], ahead.hidden, self._onehot(ahead.actions))
+        return self._targets(Transitions.of(batch), next_joint, self.args.td_lambda)
+
+    def _onehot(self, actions: Tensor) -> Tensor:
+        """[..., N, A] float32 of actions [..., N, 1]."""
+        return F.one_hot(actions.squeeze(-1), self.args.n_actions).float()

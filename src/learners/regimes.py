@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from components.episode_buffer import EpisodeBatch
 from controllers import REGISTRY as mac_REGISTRY
+from learners.values import AgentValues
 from utils.agent_inputs import living_agents
 from utils.checkpoint import load_state, save_state
 from utils.errors import UserError
@@ -48,14 +49,22 @@ class ValueBased:
         self.mac = self.critic = mac
         self.lr = args.lr
 
-    def next_actions(self, batch: EpisodeBatch, best: Tensor) -> Tensor:
-        """The actions from whose values targets bootstrap, [B, T - 1, N, 1]: the best ones of [B, T, N, 1]."""
-        return best[:, 1:]
+    def next_actions(self, batch: EpisodeBatch, values: AgentValues, target_q: Tensor, double_q: bool) -> Tensor:
+        """The actions from whose values targets bootstrap, [B, T - 1, N, 1]: the best of the steps ahead.
+
+        Args:
+            batch: B episodes of T steps.
+            values: of the critic.
+            target_q: the target critic's values of every action, [B, T, N, A].
+            double_q: whether the critic picks the best actions; else the target critic does.
+        """
+        picked = values if double_q else AgentValues(batch, target_q, None)
+        return picked.greedy_actions[:, 1:]
 
     @th.no_grad()
     def policies(self, batch: EpisodeBatch, epsilon: Tensor | float) -> Tensor:
         """pi_i of every action, [B, T, N, A]: greedy in the present values up to epsilon [B, 1, 1, 1]."""
-        return epsilon_greedy_probs(unroll(self.mac, batch)[0], batch["avail_actions"], epsilon)
+        return epsilon_greedy_probs(unroll(self.mac, batch, False)[0], batch["avail_actions"], epsilon)
 
     def cuda(self) -> None:
         """Moves all networks to the GPU."""
@@ -98,16 +107,20 @@ class ActorCritic:
         self.params = list(mac.parameters())
         self.optimiser = make_optimiser(args, self.params, args.lr)
 
-    def next_actions(self, batch: EpisodeBatch, best: Tensor) -> Tensor:
+    def next_actions(self, batch: EpisodeBatch, values: AgentValues, target_q: Tensor, double_q: bool) -> Tensor:
         """The actions from whose values targets bootstrap, [B, T - 1, N, 1]: those that the policies drew."""
         return batch["actions"][:, 1:]
 
-    @th.no_grad()
     def policies(self, batch: EpisodeBatch, epsilon: Tensor | float) -> Tensor:
-        """pi_i of every action, [B, T, N, A], which hold all exploration: ``epsilon`` adds nothing to them."""
+        """pi_i of every action, with their gradient, [B, T, N, A].
+
+        They hold all exploration: ``epsilon`` adds nothing to them.
+        """
         return acting_policies(self.mac, batch)
 
-    def improve(self, batch: EpisodeBatch, returns: Tensor, q_values: Tensor, mask: Tensor) -> dict[str, Tensor]:
+    def improve(
+        self, batch: EpisodeBatch, policies: Tensor, returns: Tensor, q_values: Tensor, mask: Tensor
+    ) -> dict[str, Tensor]:
         """One step of the policies along ``(R_t - sum_a pi_i(a) Q_i(a)) grad log pi_i``.
 
         Section 5.2 of the VAST paper: local actor-critic learning with Q_i as critic. Dead agents do not count; returns
@@ -115,11 +128,12 @@ class ActorCritic:
 
         Args:
             batch: B episodes of T steps, played by the present policies.
+            policies: what `policies` gave for them.
             returns: R_t, [B, T - 1, 1] or [B, T - 1, N].
             q_values: Q_i of every action, [B, T, N, A].
             mask: which transitions count, [B, T - 1, 1].
         """
-        policies, log_probs, counted = drawn_policies(self.mac, batch, self.args, mask)
+        policies, log_probs, counted = drawn_policies(policies, batch, self.args, mask)
         advantages = expected_value_advantages(returns, q_values[:, :-1], policies)
         loss = policy_gradient_loss(log_probs, advantages, counted)
         grad_norm = clipped_step(self.optimiser, self.params, loss, self.args.grad_norm_clip)
@@ -156,14 +170,16 @@ def make_regime(mac: Any, scheme: Mapping[str, Mapping[str, Any]], args: SimpleN
 
 def acting_policies(mac: Any, batch: EpisodeBatch) -> Tensor:
     """pi_i of every action, [B, T, N, A], as actions are drawn from them: unavailable ones have probability 0."""
-    return available_probs(unroll(mac, batch)[0], batch["avail_actions"])
+    return available_probs(unroll(mac, batch, False)[0], batch["avail_actions"])
 
 
-def drawn_policies(mac: Any, batch: EpisodeBatch, args: SimpleNamespace, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def drawn_policies(
+    policies: Tensor, batch: EpisodeBatch, args: SimpleNamespace, mask: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
     """What a policy gradient is made of, for the T - 1 transitions of a batch.
 
     Args:
-        mac: whose agents put out policies.
+        policies: pi_i of every action, [B, T, N, A].
         batch: B episodes of T steps.
         args: agent_alive_index.
         mask: which transitions count, [B, T - 1, 1].
@@ -172,10 +188,8 @@ def drawn_policies(mac: Any, batch: EpisodeBatch, args: SimpleNamespace, mask: T
         pi_i of every action [B, T - 1, N, A] (no gradient), log pi_i of the actions that were drawn [B, T - 1, N], and
         which of these count [B, T - 1, N]: those of living agents.
     """
-    steps = batch[:, :-1]
-    policies = acting_policies(mac, steps)
-    counted = mask * living_agents(steps, args)
-    drawn = policies.gather(-1, steps["actions"]).squeeze(-1)
+    policies, counted = policies[:, :-1], mask * living_agents(batch, args)[:, :-1]
+    drawn = policies.gather(-1, batch["actions"][:, :-1]).squeeze(-1)
     # Steps behind an episode's end hold no action that was drawn: their probability may be 0, its logarithm not.
     return policies.detach(), th.where(counted > 0, drawn, 1.0).log(), counted
 

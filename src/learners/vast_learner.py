@@ -14,7 +14,8 @@ from assigners.base import Assignment
 from assigners.division import DivisionDiversity, division_stats, member_counts
 from components.episode_buffer import EpisodeBatch, concatenate
 from learners.base import Stats
-from learners.q_learner import AgentValues, QLearner, Transitions
+from learners.q_learner import QLearner
+from learners.values import AgentValues, Transitions
 from modules.mixers import REGISTRY as mixer_REGISTRY
 from modules.mixers.vast_mixer import VastMixer
 from utils.checkpoint import load_state, save_state
@@ -105,7 +106,7 @@ class VastLearner(QLearner):
         assignment = self.assigner(episodes)
         learns = assignment.log_probs is not None
         # Before the values change: pi_i of Eq. 6 is the policy that acted.
-        policies = self.regime.policies(episodes, epsilon) if learns else None
+        policies = self.regime.policies(episodes, epsilon) if learns or self.regime.on_policy else None
         before = self._present_values(episodes) if learns and self.args.assigner_baseline == "before" else None
         loss, stats = self._value_loss(*self._training_episodes(batch, episodes, assignment))
         grad_norm = self._step(loss)
@@ -113,7 +114,7 @@ class VastLearner(QLearner):
         after = self._present_values(episodes) if wanted else None
         baseline = after if before is None else before
         stats |= self._learn_from_newest(episodes, assignment, policies, baseline, log_snr=self._log_is_due(t_env))
-        stats |= self._improve_policies(batch, (assignment.subteams,), after)
+        stats |= self._improve_policies(batch, (assignment.subteams,), after, policies)
         self._update_targets_if_due(episode_num)
         self._log_if_due({"loss": loss, "grad_norm": grad_norm, **stats}, t_env)
 
@@ -179,7 +180,7 @@ class VastLearner(QLearner):
         Args:
             batch: the newest episodes.
             assignment: their sub-teams.
-            policies: that acted in them, [B, T, N, A]; None where the assigner does not learn.
+            policies: that acted in them, [B, T, N, A]; None where nobody needs them.
             values: Q_i of the assigner's baseline.
             log_snr: whether the statistics hold the gradient's signal to noise, which takes several episodes, and a
                 backward pass for each.
@@ -189,11 +190,11 @@ class VastLearner(QLearner):
         stats: Stats = {}
         if self.diversity.latest is not None:
             stats["division_diversity"] = th.tensor(float(self.diversity.latest))
-        if policies is not None and values is not None:
+        if assignment.log_probs is not None and policies is not None and values is not None:
             advantages = self._assignment_advantages(batch, policies, assignment.subteams, values)
             counted = mask * self.assigner.alive(batch)[:, :-1]
             if log_snr and batch.batch_size > 1:
-                stats["assigner_snr"] = self._assigner_snr(assignment, advantages, counted)
+                stats["assigner_snr"] = self._assigner_snr(batch, assignment, advantages, counted)
             stats |= self._update_assigner(assignment, advantages, counted)
         return stats
 
@@ -210,25 +211,23 @@ class VastLearner(QLearner):
             "assigner_entropy": masked_mean(assignment.entropy[:, :-1], counted),
         }
 
-    def _assigner_snr(self, assignment: Assignment, advantages: Tensor, counted: Tensor) -> Tensor:
-        """Signal to noise of Eq. 6, from the gradients of single episodes; arguments as for `_update_assigner`."""
-        assert assignment.log_probs is not None
-        objectives = (assignment.log_probs[:, :-1] * advantages * counted).sum((1, 2))
-        return gradient_snr(th.stack([self._assigner_gradient(objective) for objective in objectives]))
-
-    def _assigner_gradient(self, objective: Tensor) -> Tensor:
-        """The gradient of one number with respect to all of the assigner's parameters, as one vector."""
-        parts = th.autograd.grad(
-            objective, self.assigner_params, retain_graph=True, allow_unused=True, materialize_grads=True
-        )
-        return th.cat([part.flatten() for part in parts])
+    def _assigner_snr(self, batch: EpisodeBatch, assignment: Assignment, advantages: Tensor, counted: Tensor) -> Tensor:
+        """Signal to noise of Eq. 6, from the gradients of single episodes; arguments as for `_learn_from_newest`."""
+        gradients = []
+        for episode in range(batch.batch_size):
+            here = slice(episode, episode + 1)
+            log_probs = self.assigner.log_probs(batch[here], assignment.subteams[here])
+            objective = (log_probs[:, :-1] * advantages[here] * counted[here]).sum()
+            parts = th.autograd.grad(objective, self.assigner_params, allow_unused=True, materialize_grads=True)
+            gradients.append(th.cat([part.flatten() for part in parts]))
+        return gradient_snr(th.stack(gradients))
 
     def _assignment_advantages(
         self, batch: EpisodeBatch, policies: Tensor, subteams: Tensor, values: AgentValues
     ) -> Tensor:
         """A_hat [B, T - 1, N] of Eq. 6: returns (bootstrapped where a time limit cut) minus expected values."""
         returns = self._returns(batch, values, (subteams,), td_lambda=1.0)
-        return expected_value_advantages(returns, values.q[:, :-1], policies[:, :-1])
+        return expected_value_advantages(returns, values.q[:, :-1], policies.detach()[:, :-1])
 
     # --- device and files ---
 

@@ -19,7 +19,7 @@ def make_optimiser(args: SimpleNamespace, params: Iterable[th.nn.Parameter], lr:
     if args.optimiser == "rmsprop":
         return th.optim.RMSprop(params, lr=lr, alpha=args.optim_alpha, eps=args.optim_eps)
     if args.optimiser == "adam":
-        return th.optim.Adam(params, lr=lr, eps=args.optim_eps)
+        return th.optim.Adam(params, lr=lr, eps=args.optim_eps, fused=True)
     raise UserError(f"optimiser: expected rmsprop or adam, got {args.optimiser!r}")
 
 

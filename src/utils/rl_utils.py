@@ -67,6 +67,20 @@ def td_lambda_targets(
     return targets
 
 
+def discounted_returns(rewards: Tensor, mask: Tensor, gamma: float) -> Tensor:
+    """Returns ``R_t = sum_k gamma^k r_{t+k}`` over the rest of the episode, [B, T, 1].
+
+    The same as TD(1) targets where every episode terminates, since then nothing bootstraps.
+
+    Args:
+        rewards, mask: [B, T, 1] of the transitions.
+    """
+    steps = th.arange(rewards.shape[1], device=rewards.device)
+    distance = steps.unsqueeze(1) - steps  # of the reward's step from the return's
+    weights = th.where(distance >= 0, gamma ** distance.clamp(min=0).to(rewards.dtype), 0.0)
+    return ((rewards * mask).squeeze(-1) @ weights).unsqueeze(-1)
+
+
 def build_td_lambda_targets(
     rewards: Tensor,
     terminated: Tensor,
@@ -143,9 +157,12 @@ def available_probs(probabilities: Tensor, avail_actions: Tensor) -> Tensor:
 
 
 def sample_categorical(weights: Tensor, generator: th.Generator | None = None) -> Tensor:
-    """Indices [...] drawn with probability proportional to ``weights`` [..., A] (not negative)."""
-    flat = weights.reshape(-1, weights.shape[-1])
-    return th.multinomial(flat, 1, generator=generator).reshape(weights.shape[:-1])
+    """Indices [...] drawn with probability proportional to ``weights`` [..., A] (not negative, none of sum 0)."""
+    ends = weights.cumsum(-1)
+    total = ends[..., -1:]
+    # Below the total for certain, so that the last weight may be 0: rounding could otherwise bring a draw up to it.
+    draws = th.rand(total.shape, generator=generator, device=weights.device) * total.nextafter(th.zeros_like(total))
+    return (ends <= draws).sum(-1)
 
 
 def expected_value_advantages(returns: Tensor, q_values: Tensor, policies: Tensor) -> Tensor:

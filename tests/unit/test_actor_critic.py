@@ -16,6 +16,7 @@ from controllers.basic_controller import BasicMAC
 from learners import REGISTRY as learner_REGISTRY
 from modules.agents.ff_agent import FFAgent
 from run import build
+from utils.agent_inputs import sequence_inputs
 from utils.config import load_config
 from utils.errors import UserError
 from utils.unroll import unroll
@@ -286,7 +287,7 @@ def test_the_assigners_signal_to_noise_is_that_of_the_gradients_of_its_episodes(
     learner._update_assigner = lambda *given: hats.append(given) or update(*given)
     learner.train(batch, t_env=0, episode_num=0)
     (_, advantages, counted) = hats[0]
-    log_x = th.log_softmax(learner.assigner.logits(batch), dim=-1)
+    log_x = sequence_inputs(batch, learner.args).unpack(th.log_softmax(learner.assigner.logits(batch), dim=-1))
     gradients = []
     for b in range(len(LENGTHS)):
         objective = 0
@@ -315,8 +316,8 @@ def test_values_and_assigner_learn_from_one_draw_of_subteams():
     updated_with, update = [], learner._update_assigner
     learner._update_assigner = lambda *given: updated_with.append(given[0]) or update(*given)
     improved_with, improve = [], learner._improve_policies
-    learner._improve_policies = lambda given, division, values: (
-        improved_with.append(division) or improve(given, division, values)
+    learner._improve_policies = lambda given, division, *rest: (
+        improved_with.append(division) or improve(given, division, *rest)
     )
     learner.observe(batch, t_env=0, episode_num=3)
     learner.train(batch, t_env=0, episode_num=3)
@@ -389,16 +390,6 @@ def test_the_feed_forward_agent_is_two_elu_layers_and_remembers_nothing():
     th.testing.assert_close(outputs, expected @ agent.fc3.weight.T + agent.fc3.bias)
     assert th.equal(agent(inputs, th.randn(6, 8))[0], outputs)
     assert not agent.init_hidden().any() and agent.init_hidden().shape == (1, 8)
-
-
-def test_a_sequence_of_the_feed_forward_agent_equals_single_steps():
-    agent = randomise(FFAgent(5, make_args()))
-    inputs = th.randn(7, 6, 5)
-    outputs, hidden = agent.forward_sequence(inputs, agent.init_hidden())
-    for t in range(7):
-        step_outputs, step_hidden = agent(inputs[t], agent.init_hidden())
-        th.testing.assert_close(outputs[t], step_outputs)
-        th.testing.assert_close(hidden[t], step_hidden)
 
 
 # --- settings ---

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch as th
 
+from utils import rl_utils
 from utils.rl_utils import (
     build_td_lambda_targets,
     epsilon_greedy_probs,
@@ -300,3 +301,32 @@ def test_the_signal_to_noise_is_about_one_without_a_signal_and_large_with_one():
 
 def test_gradients_of_zero_have_no_signal():
     assert float(gradient_snr(th.zeros(4, 3))) == 0
+
+
+def test_discounted_returns_against_a_loop_and_against_td_one_targets():
+    rewards, lengths = th.randn(3, 6, 1), (6, 2, 4)
+    mask, terminated = th.zeros(3, 6, 1), th.zeros(3, 6, 1)
+    for b, length in enumerate(lengths):
+        mask[b, :length], terminated[b, length - 1] = 1, 1
+    returns = rl_utils.discounted_returns(rewards, mask, 0.9)
+    for b, length in enumerate(lengths):
+        expected = 0.0
+        for t in reversed(range(length)):
+            expected = float(rewards[b, t]) + 0.9 * expected
+            assert float(returns[b, t]) == pytest.approx(expected, abs=1e-5)
+    targets = rl_utils.td_lambda_targets(rewards, terminated, mask, th.randn(3, 6, 1), 0.9, 1.0)
+    th.testing.assert_close(returns * mask, targets * mask)
+
+
+def test_sampling_never_picks_a_weight_of_zero():
+    weights = th.zeros(20000, 5)
+    weights[:, 1], weights[:, 3] = 1e-3, 3e-3
+    drawn = rl_utils.sample_categorical(weights, th.Generator().manual_seed(1))
+    counts = drawn.bincount(minlength=5).tolist()
+    assert counts[0] == counts[2] == counts[4] == 0 and counts[1] == pytest.approx(5000, abs=4 * 62)
+
+
+@pytest.mark.parametrize("total", [1.0, 1.0 + 2**-23, 0.1, 3.0])
+def test_sampling_stays_below_the_total_for_the_largest_draw(total, monkeypatch):
+    monkeypatch.setattr(th, "rand", lambda *_, **__: th.tensor([1 - 2**-24]))
+    assert int(rl_utils.sample_categorical(th.tensor([0.0, total, 0.0]))) == 1

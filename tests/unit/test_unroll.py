@@ -7,8 +7,9 @@ from torch import nn
 
 from controllers.basic_controller import BasicMAC
 from modules.agents import REGISTRY as AGENTS
+from modules.agents.ff_agent import FFAgent
 from modules.agents.rnn_agent import RNNAgent
-from utils.agent_inputs import agent_input_size, agent_inputs
+from utils.agent_inputs import SequenceInputs, agent_input_size, agent_inputs, sequence_inputs, step_inputs
 from utils.errors import UserError
 from utils.unroll import unroll
 
@@ -25,6 +26,11 @@ def plain_loop(mac, batch):
     """Outputs [B, T, N, A] by calling the controller once a step."""
     mac.init_hidden(batch.batch_size)
     return th.stack([mac.forward(batch, t=t) for t in range(batch.max_seq_length)], dim=1)
+
+
+def shown(batch, values):
+    """The entries of ``values`` [B, T, ...] at steps that hold data."""
+    return values[batch["filled"][..., 0] > 0]
 
 
 def with_agent(monkeypatch, agent):
@@ -93,14 +99,20 @@ def test_agent_forward_against_its_equations():
     th.testing.assert_close(q[0], weights["fc2.weight"] @ memory + weights["fc2.bias"])
 
 
-def test_a_sequence_equals_single_steps():
-    agent = randomise(RNNAgent(5, make_args()))
-    inputs, hidden = th.randn(7, 6, 5), th.randn(6, 8)
+@pytest.mark.parametrize("cls", [RNNAgent, FFAgent])
+@pytest.mark.parametrize("has_ids", [True, False])
+def test_a_sequence_equals_single_steps(cls, has_ids):
+    agent = randomise(cls(8 if has_ids else 5, make_args()))
+    sizes, hidden = (4, 4, 2, 1, 1), th.randn(4 * 3, 8)
+    inputs = SequenceInputs(th.randn(sum(sizes), 3, 5), has_ids, sizes, th.arange(sum(sizes)), (sum(sizes), 1))
     outputs, memories = agent.forward_sequence(inputs, hidden)
-    for t in range(7):
-        q, hidden = agent(inputs[t], hidden)
-        th.testing.assert_close(outputs[t], q)
-        th.testing.assert_close(memories[t], hidden)
+    row = 0
+    for size in sizes:
+        q, hidden = agent(inputs.dense()[row : row + size].view(3 * size, -1), hidden[: 3 * size])
+        th.testing.assert_close(outputs[row : row + size].view(3 * size, -1), q)
+        th.testing.assert_close(memories[row : row + size].view(3 * size, -1), hidden)
+        row += size
+    assert row == len(outputs) == len(memories)
 
 
 def test_agents_start_with_an_empty_memory():
@@ -119,15 +131,16 @@ SELECTORS = {"q": "epsilon_greedy", "pi_logits": "multinomial"}
 def test_unroll_equals_a_plain_loop(output):
     mac, batch = make_mac(agent_output_type=output, action_selector=SELECTORS[output])
     outputs, memories = unroll(mac, batch)
-    th.testing.assert_close(outputs, plain_loop(mac, batch))
-    th.testing.assert_close(memories[:, -1], mac.hidden_states.view(2, 3, 8))
+    th.testing.assert_close(shown(batch, outputs), shown(batch, plain_loop(mac, batch)))
+    th.testing.assert_close(memories[1, -1], mac.hidden_states.view(2, 3, 8)[1])  # the longer episode ends last
+    assert not outputs[batch["filled"][..., 0] == 0].any()
 
 
 def test_unroll_gives_the_memory_behind_each_output():
     mac, batch = make_mac()
     outputs, memories = unroll(mac, batch)
     assert memories.shape == (2, 6, 3, 8)
-    th.testing.assert_close(mac.agent.fc2(memories), outputs)
+    th.testing.assert_close(shown(batch, mac.agent.fc2(memories)), shown(batch, outputs))
 
 
 def test_unroll_forgets_what_was_before():
@@ -139,10 +152,10 @@ def test_unroll_forgets_what_was_before():
 
 def test_gradients_are_those_of_a_plain_loop():
     mac, batch = make_mac()
-    unroll(mac, batch)[0].square().sum().backward()
+    shown(batch, unroll(mac, batch)[0]).square().sum().backward()
     fast = [parameter.grad.clone() for parameter in mac.parameters()]
     mac.agent.zero_grad()
-    plain_loop(mac, batch).square().sum().backward()
+    shown(batch, plain_loop(mac, batch)).square().sum().backward()
     for grad, parameter in zip(fast, mac.parameters(), strict=True):
         th.testing.assert_close(grad, parameter.grad)
 
@@ -188,7 +201,7 @@ def test_a_controllers_own_methods_are_used(cls):
 
 def test_a_controller_may_bring_its_own_fast_path():
     class Fast(DoubledForward):
-        def forward_sequence(self, ep_batch):
+        def forward_sequence(self, ep_batch, with_memories):
             return "own", None
 
     mac, batch = make_mac(Fast)
@@ -211,7 +224,7 @@ def test_an_agents_own_methods_are_used(monkeypatch, cls):
     mac, batch = with_agent(monkeypatch, cls)
     outputs, _ = unroll(mac, batch)
     plain, _ = make_mac()
-    th.testing.assert_close(outputs, plain_loop(mac, batch))
+    th.testing.assert_close(shown(batch, outputs), shown(batch, plain_loop(mac, batch)))
     assert not th.allclose(outputs, plain_loop(plain, batch))
 
 
@@ -311,7 +324,42 @@ def test_actions_of_chosen_episodes_only():
     mac.init_hidden(2)
     second = mac.select_actions(batch, t_ep=0, t_env=0, bs=[1], test_mode=True)
     assert th.equal(second, both[1:])
-    assert mac.hidden_states.numel() == 2 * 3 * 8  # every agent's memory goes on
+    assert mac.hidden_states.shape == (2, 3, 8)
+    assert mac.hidden_states[1].any() and not mac.hidden_states[0].any()  # who does not act stands still
+
+
+@pytest.mark.parametrize("last_action", [True, False])
+@pytest.mark.parametrize("agent_id", [True, False])
+def test_sequence_inputs_are_the_inputs_of_steps_with_data(last_action, agent_id):
+    args = make_args(obs_last_action=last_action, obs_agent_id=agent_id)
+    batch = random_batch(args, lengths=(1, 5, 3, 5))
+    inputs, plain = sequence_inputs(batch, args), agent_inputs(batch, args)
+    assert inputs.sizes == (4, 4, 3, 3, 2, 2) and len(inputs.features) == 18
+    assert th.equal(inputs.dense(), inputs.pack(plain))
+    assert inputs.places.tolist() == [6, 18, 12, 0, 7, 19, 13, 1, 8, 20, 14, 9, 21, 15, 10, 22, 11, 23]
+    unpacked = inputs.unpack(inputs.dense())
+    assert th.equal(shown(batch, unpacked), shown(batch, plain)) and not unpacked[0, 2:].any()
+    layer = nn.Linear(plain.shape[-1], 7)
+    th.testing.assert_close(inputs.linear(layer.weight, layer.bias), layer(inputs.dense()))
+    th.testing.assert_close(inputs.linear(layer.weight), layer(inputs.dense()) - layer.bias)
+
+
+@pytest.mark.parametrize(("t", "episodes"), [(0, [1]), (0, slice(None)), (2, [0, 2]), (3, slice(None))])
+def test_step_inputs_are_those_of_some_episodes_at_one_step(t, episodes):
+    args = make_args()
+    batch = random_batch(args, lengths=(5, 5, 5))
+    inputs = step_inputs(batch, args, t, episodes)
+    assert th.equal(inputs.dense(), agent_inputs(batch, args)[episodes, t])
+    assert inputs.sizes == (len(inputs.features),)
+
+
+def test_sequence_inputs_are_made_once_until_the_batch_is_written():
+    args = make_args()
+    batch = random_batch(args)
+    first = sequence_inputs(batch, args)
+    assert sequence_inputs(batch, args) is first and sequence_inputs(batch[:, :-1], args) is not first
+    batch.update({"obs": batch["obs"][:, :1] + 1}, ts=slice(0, 1))
+    assert th.equal(sequence_inputs(batch, args).dense(), first.pack(agent_inputs(batch, args)))
 
 
 def test_an_unknown_output_type_is_refused():

@@ -7,6 +7,8 @@ from types import SimpleNamespace
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from utils.agent_inputs import SequenceInputs
+
 
 class FFAgent(nn.Module):
     """Two hidden layers (ELU): from an agent's input to one output per action. It remembers nothing.
@@ -33,6 +35,7 @@ class FFAgent(nn.Module):
         features = F.elu(self.fc2(F.elu(self.fc1(inputs))))
         return self.fc3(features), features
 
-    def forward_sequence(self, inputs: Tensor, hidden_state: Tensor) -> tuple[Tensor, Tensor]:
-        """All steps: (outputs [T, M, A], last hidden layers [T, M, H]) for inputs [T, M, I]."""
-        return self.forward(inputs, hidden_state)
+    def forward_sequence(self, inputs: SequenceInputs, hidden_state: Tensor) -> tuple[Tensor, Tensor]:
+        """All steps at once: (outputs [P, N, A], last hidden layers [P, N, H])."""
+        features = F.elu(self.fc2(F.elu(inputs.linear(self.fc1.weight, self.fc1.bias))))
+        return self.fc3(features), features

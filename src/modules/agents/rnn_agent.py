@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
-import torch as th
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from utils.agent_inputs import SequenceInputs
+from utils.gru import gru_sequence
 
 
 class RNNAgent(nn.Module):
@@ -33,16 +35,15 @@ class RNNAgent(nn.Module):
         hidden = self.rnn(F.relu(self.fc1(inputs)), hidden_state.reshape(-1, self.args.rnn_hidden_dim))
         return self.fc2(hidden), hidden
 
-    def forward_sequence(self, inputs: Tensor, hidden_state: Tensor) -> tuple[Tensor, Tensor]:
-        """All steps: (outputs [T, M, A], memories [T, M, H]) for inputs [T, M, I].
+    def forward_sequence(self, inputs: SequenceInputs, hidden_state: Tensor) -> tuple[Tensor, Tensor]:
+        """All steps at once: (outputs [P, N, A], memories [P, N, H]), the same as calls of ``forward`` step by step.
 
-        The same as T calls of ``forward``, with only the recurrence inside the loop over time.
+        Args:
+            inputs: of episodes that start with the memories ``hidden_state``, [B * N, H].
         """
-        features = F.relu(self.fc1(inputs))
-        hidden = hidden_state.reshape(-1, self.args.rnn_hidden_dim)
-        memories = []
-        for step_features in features.unbind(0):
-            hidden = self.rnn(step_features, hidden)
-            memories.append(hidden)
-        stacked = th.stack(memories)
-        return self.fc2(stacked), stacked
+        features = F.relu(inputs.linear(self.fc1.weight, self.fc1.bias))
+        rows, n_agents, width = features.shape
+        sizes = [episodes * n_agents for episodes in inputs.sizes]
+        hidden = hidden_state.reshape(-1, width)[: sizes[0]]
+        memories = gru_sequence(self.rnn, features.view(-1, width), hidden, sizes).view(rows, n_agents, width)
+        return self.fc2(memories), memories

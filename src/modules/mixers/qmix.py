@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from utils.checks import check_shape, flat_size
 from utils.errors import UserError
+from utils.linear import shared_linear
 
 
 class QMixer(nn.Module):
@@ -41,10 +42,16 @@ class QMixer(nn.Module):
     def forward(self, agent_qs: Tensor, states: Tensor) -> Tensor:
         """Q_tot [B, T, 1] of values [B, T, N] and states [B, T, S]."""
         check_shape("agent_qs", agent_qs, (*states.shape[:2], self.n_agents))
-        lead = agent_qs.shape[:2]
-        states = states.reshape(-1, self.state_dim)
-        w_1 = self.hyper_w_1(states).abs().view(-1, self.n_agents, self.embed_dim)
-        hidden = agent_qs.reshape(-1, 1, self.n_agents).bmm(w_1).squeeze(1) + self.hyper_b_1(states)
-        w_final = self.hyper_w_final(states).abs()
-        q_tot = (F.elu(hidden) * w_final).sum(-1, keepdim=True) + self.V(states)
-        return q_tot.view(*lead, 1)
+        w_1, w_final, b_1, v = self._of_states(states)
+        w_1 = w_1.abs().unflatten(-1, (self.n_agents, self.embed_dim))
+        hidden = (agent_qs.unsqueeze(-2) @ w_1).squeeze(-2) + b_1
+        return (F.elu(hidden) * w_final.abs()).sum(-1, keepdim=True) + v
+
+    def _of_states(self, states: Tensor) -> list[Tensor]:
+        """The outputs of hyper_w_1, hyper_w_final, hyper_b_1 and V; their first layers are one matrix product."""
+        networks = [
+            net if isinstance(net, nn.Sequential) else nn.Sequential(net)
+            for net in (self.hyper_w_1, self.hyper_w_final, self.hyper_b_1, self.V)
+        ]
+        first = shared_linear(states, [net[0] for net in networks])
+        return [net[1:](features) for net, features in zip(networks, first, strict=True)]

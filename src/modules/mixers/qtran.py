@@ -7,13 +7,15 @@ the agents' values (Eq. 3 of the VAST paper) are in utils/rl_utils.py.
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import Any
 
-import torch as th
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from components.episode_buffer import EpisodeBatch
 from utils.checks import check_shape, flat_size
 from utils.errors import UserError
+from utils.linear import shared_linear
 
 
 def mlp(in_dim: int, hidden_dim: int, hidden_layers: int, out_dim: int = 1) -> nn.Sequential:
@@ -58,11 +60,22 @@ class QTran(nn.Module):
         self.V = mlp(joint_dim if self.v_sees_values else state_dim, args.mixing_embed_dim, hidden_layers=2)
 
     def forward(self, agent_qs: Tensor, states: Tensor) -> tuple[Tensor, Tensor]:
-        """(Q_joint [B, T, 1], V [B, T, 1]) of values [B, T, N] and states [B, T, S]."""
-        check_shape("agent_qs", agent_qs, (*states.shape[:2], self.n_agents))
+        """(Q_joint [..., B, T, 1], V [B, T, 1]) of values [..., B, T, N] and states [B, T, S].
+
+        Several sets of values of one batch may be stacked in front: they share the work on the states. V has these
+        dimensions too if it sees the values.
+        """
+        check_shape("agent_qs", agent_qs, (*agent_qs.shape[:-3], *states.shape[:2], self.n_agents))
         joint_qs = agent_qs if self.end_to_end else agent_qs.detach()
-        v_inputs = th.cat([states, agent_qs], dim=-1) if self.v_sees_values else states
-        return self.Q(th.cat([states, joint_qs], dim=-1)), self.V(v_inputs)
+        of_states, v_features = shared_linear(states, [self.Q[0], self.V[0]])
+        q_joint = self.Q[1:](of_states + self._of_values(self.Q[0], joint_qs))
+        if self.v_sees_values:
+            v_features = v_features + self._of_values(self.V[0], agent_qs)
+        return q_joint, self.V[1:](v_features)
+
+    def _of_values(self, layer: Any, agent_qs: Tensor) -> Tensor:
+        """The part of a first layer's output that depends on the values."""
+        return F.linear(agent_qs, layer.weight[:, -self.n_agents :])
 
 
 class QTranBase(nn.Module):
@@ -102,13 +115,36 @@ class QTranBase(nn.Module):
             hidden_states: of the agents, [B, T, N, H].
             actions: one-hot, [B, T, N, A].
         """
-        steps = batch.batch_size * batch.max_seq_length
-        states = batch["state"].reshape(steps, -1)
         actions = batch["actions_onehot"] if actions is None else actions
-        check_shape("hidden_states", hidden_states, (batch.batch_size, batch.max_seq_length, *hidden_states.shape[2:]))
-        if self.arch == "coma_critic":
-            encoding = actions.reshape(steps, -1)
-        else:
-            per_agent = th.cat([hidden_states, actions], dim=-1).reshape(steps, self.n_agents, -1)
-            encoding = self.action_encoding(per_agent).sum(1)
-        return self.Q(th.cat([states, encoding], dim=-1)), self.V(states)
+        joint, v = self.values(batch["state"], hidden_states, actions)
+        return joint.view(-1, 1), v.view(-1, 1)
+
+    def values(self, states: Tensor, hidden_states: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
+        """(Q_joint [..., B, T, 1], V [B, T, 1]).
+
+        Args:
+            states: [B, T, S].
+            hidden_states: of the agents, [B, T, N, H].
+            actions: one-hot, [..., B, T, N, A]; several of one batch, stacked in front, share the work on the rest.
+        """
+        check_shape("hidden_states", hidden_states, (*states.shape[:2], self.n_agents, hidden_states.shape[-1]))
+        of_states, v_features = shared_linear(states, [self.Q[0], self.V[0]])
+        return self._joint(of_states, hidden_states, actions), self.V[1:](v_features)
+
+    def joint_values(self, states: Tensor, hidden_states: Tensor, actions: Tensor) -> Tensor:
+        """Q_joint alone, with arguments and result as those of `values`."""
+        return self._joint(shared_linear(states, [self.Q[0]])[0], hidden_states, actions)
+
+    def _joint(self, of_states: Tensor, hidden_states: Tensor, actions: Tensor) -> Tensor:
+        first: Any = self.Q[0]
+        encoding = actions.flatten(-2) if self.arch == "coma_critic" else self._encoding(hidden_states, actions)
+        return self.Q[1:](of_states + F.linear(encoding, first.weight[:, -encoding.shape[-1] :]))
+
+    def _encoding(self, hidden_states: Tensor, actions: Tensor) -> Tensor:
+        """The sum over the agents of their encoded memories and actions, [..., B, T, H + A]."""
+        first: Any = self.action_encoding[0]
+        last: Any = self.action_encoding[-1]
+        (of_hidden,) = shared_linear(hidden_states, [first])
+        features = F.relu(of_hidden + F.linear(actions, first.weight[:, -self.n_actions :]))
+        # The last layer is linear: of the sum it gives the sum, but for the bias, which belongs to every agent.
+        return F.linear(features.sum(-2), last.weight, self.n_agents * last.bias)

@@ -62,11 +62,11 @@ class VastMixer(nn.Module):
         Without Psi the sub-team values [B, T, K].
 
         Args:
-            agent_qs: [B, T, N].
+            agent_qs: [B, T, N]; several sets of values may be stacked in front if Psi takes that.
             states: [B, T, S].
             subteams: the sub-team of each agent, [B, T, N] long in 0..K-1.
         """
-        check_shape("agent_qs", agent_qs, (*states.shape[:2], self.n_agents))
-        check_shape("subteams", subteams, agent_qs.shape)
-        values = pool_members(agent_qs, subteams, self.n_subteams)
+        check_shape("agent_qs", agent_qs, (*agent_qs.shape[:-3], *states.shape[:2], self.n_agents))
+        check_shape("subteams", subteams, agent_qs.shape[-3:])
+        values = pool_members(agent_qs, subteams.expand(agent_qs.shape), self.n_subteams)
         return values if self.psi is None else self.psi(values, states)
