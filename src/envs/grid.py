@@ -116,16 +116,22 @@ class FieldOfView:
     Args:
         shape: (height, width) of the grid.
         radius: cells that an agent sees in each direction; a window has side 2 * radius + 1.
+
+    Attributes:
+        side: cells along a window.
+        centre: where a flattened window has the agent itself.
+        size: cells of a flattened grid.
+        offsets: int64 [side * side], how far the cells of a window are from the agent's in a flattened grid.
     """
 
     def __init__(self, shape: tuple[int, int], radius: int) -> None:
         self.radius = radius
         self.side = 2 * radius + 1
-        self.centre = self.side**2 // 2  # of a flattened window: the agent itself
+        self.centre = self.side**2 // 2
         self._width = shape[1] + 2 * radius
         self.size = (shape[0] + 2 * radius) * self._width
         reach = np.arange(-radius, radius + 1)
-        self._offsets = (reach[::-1, None] * self._width + reach).ravel()  # north row first, as drawn
+        self.offsets = (reach[::-1, None] * self._width + reach).ravel()  # north row first, as drawn
 
     def flatten(self, grid: npt.NDArray, outside: bool | int) -> npt.NDArray:
         """Pad ``grid`` [height, width] with the value ``outside`` and flatten it to [size]."""
@@ -137,4 +143,4 @@ class FieldOfView:
 
     def windows(self, cells: IntArray) -> IntArray:
         """Indices [N, side * side] of the windows around ``cells`` [N], row by row from the north-west corner."""
-        return cells[:, None] + self._offsets
+        return cells[:, None] + self.offsets

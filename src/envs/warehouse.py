@@ -110,6 +110,10 @@ class Warehouse(MultiAgentEnv):
             for 4, 8 and 16 agents, and one made by `generate_layout` for any other number.
         seed: of the one random generator; None draws it from the operating system.
 
+    Every draw is one ``rng.random()``, so that `WarehouseBatch` can play the same episodes. A reset takes one per agent
+    for its station, then five per agent for its order; a step takes one per agent (the lowest acts first), then five
+    for each completed order, in the order of the agents.
+
     Attributes that hold the situation; assigning them sets it up:
         positions: int [N, 2], (x, y) of each agent in cells.
         remaining: int [N, 4], items of each type that an agent still has to deliver; all zero: only the return is left.
@@ -136,15 +140,9 @@ class Warehouse(MultiAgentEnv):
         self.continuing_episode = continuing_episode
         self.time_penalty_on_completion = time_penalty_on_completion
 
-        goals = np.array([[GOALS[symbol] for symbol in row] for row in self.layout])
-        height, width = self.layout.shape
-        self._view = FieldOfView((height, width), VIEW_RADIUS)
-        self._blocked = self._view.flatten(self.layout == "#", outside=True)
-        self._goals = self._view.flatten(goals, outside=0)
-        self._stations = cells_of(goals == STATION)
-        self._floor = self._view.cells(cells_of(self.layout != "#"))
-        self._goal_cells = self._view.cells(cells_of(goals > 0))
-        self.position_scale = position_scale((height, width))
+        self.grounds = Grounds(self.layout)
+        self.position_scale = position_scale(self.layout.shape)
+        self._agents = np.arange(n_agents)
 
         self.positions: IntArray = np.zeros((n_agents, 2), dtype=np.int64)
         self.remaining: IntArray = np.zeros((n_agents, ITEM_TYPES), dtype=np.int64)
@@ -154,15 +152,16 @@ class Warehouse(MultiAgentEnv):
 
     def seed(self, seed: int | None = None) -> None:
         """Restart the random generator; None draws a seed from the operating system."""
-        self._rng = np.random.default_rng(seed)
+        self.rng = np.random.default_rng(seed)
 
     def reset(self) -> tuple[FloatArray, FloatArray]:
         """Put every agent, with a new order, on a random work station; returns observations and state.
 
         Stations are drawn with replacement: there are fewer of them than agents, so agents may share one.
         """
-        self.positions = self._stations[self._rng.integers(len(self._stations), size=self.n_agents)]
-        self.remaining = draw_orders(self._rng, self.n_agents)
+        stations = self.grounds.stations
+        self.positions = stations[draw_below(self.rng, len(stations), self.n_agents)]
+        self.remaining = draw_orders(self.rng, self.n_agents)
         self._clear_counters()
         self._running = True
         return self.get_obs(), self.get_state()
@@ -192,10 +191,10 @@ class Warehouse(MultiAgentEnv):
         collided = self._move(checked)
         delivered, completed = self._drop_off(checked == DROP_OFF)
         self.steps += 1
-        self.collisions += int(collided.sum())
-        self.delivered_items += int(delivered.sum())
-        self.completed_orders += int(completed.sum())
-        reward = team_reward(delivered, completed, collided, self.time_penalty_on_completion)
+        self.collisions += collided
+        self.delivered_items += delivered
+        self.completed_orders += completed
+        reward = team_reward(self.n_agents, delivered, completed, collided, self.time_penalty_on_completion)
 
         terminated = self.steps >= self.episode_limit
         self._running = not terminated
@@ -204,64 +203,63 @@ class Warehouse(MultiAgentEnv):
             info["episode_limit"] = True
         return reward, terminated, info
 
-    def _move(self, actions: IntArray) -> BoolArray:
-        """Carry out the moves; returns which agents ran into another one, [N]."""
-        aims = self.positions + STEPS[actions]
-        cells, targets = self._view.cells(self.positions), self._view.cells(aims)
-        tries = (targets != cells) & ~self._blocked[targets]
-        turns = self._rng.permutation(self.n_agents)
-        moved = take_turns(cells.tolist(), targets.tolist(), turns[tries[turns]].tolist())
-        self.positions = np.where(moved[:, None], aims, self.positions)
-        return tries & ~moved
+    def _move(self, actions: IntArray) -> int:
+        """Carry out the moves; returns how many agents ran into another one."""
+        cells = self.grounds.view.cells(self.positions)
+        targets = self.grounds.moves[cells, actions]
+        turns = self.rng.random(self.n_agents).argsort(kind="stable")
+        tries = turns[(targets != cells)[turns]].tolist()
+        moved = take_turns(cells.tolist(), targets.tolist(), tries)
+        self.positions = self.positions + STEPS[actions] * moved[:, None]
+        return len(tries) - int(moved.sum())
 
-    def _drop_off(self, dropping: BoolArray) -> tuple[BoolArray, BoolArray]:
-        """Carry out the drop-off actions; returns which agents delivered an item and which completed an order, [N]."""
-        agents = np.arange(self.n_agents)
-        goals = self._goals[self._view.cells(self.positions)]
-        wanted = dropping & (demand(self.remaining)[agents, goals] > 0)
-        delivered, completed = wanted & (goals != STATION), wanted & (goals == STATION)
+    def _drop_off(self, dropping: BoolArray) -> tuple[int, int]:
+        """Carry out the drop-off actions; returns how many items were delivered and how many orders completed."""
+        goals = self.grounds.goals[self.grounds.view.cells(self.positions)]
+        wanted = dropping & (demand(self.remaining)[self._agents, goals] > 0)
+        completed = wanted & (goals == STATION)
+        delivered = np.flatnonzero(wanted & ~completed)
+        orders = int(completed.sum())
         self.remaining = self.remaining.copy()
-        self.remaining[agents[delivered], goals[delivered] - 1] -= 1
-        self.remaining[completed] = draw_orders(self._rng, int(completed.sum()))
-        return delivered, completed
+        self.remaining[delivered, goals[delivered] - 1] -= 1
+        if orders:
+            self.remaining[completed] = draw_orders(self.rng, orders)
+        return len(delivered), orders
 
     # --- what the agents and the learner see ---
 
     def get_obs(self) -> FloatArray:
         """Observations of all agents, [N, 125]; the class docstring tells their layout."""
-        cells = self._view.cells(self.positions)
-        windows = self._view.windows(cells)
-        goals = self._goals[windows]
+        cells = self.grounds.view.cells(self.positions)
         wants = demand(self.remaining)
-        obs = np.zeros((self.n_agents, VIEW_CHANNELS, self._view.side**2), dtype=np.float32)
-        obs[:, 0, self._view.centre] = 1
-        obs[:, 1] = self._blocked[windows]
-        obs[:, 2] = self._occupancy(cells)[windows]
-        obs[:, 2, self._view.centre] -= 1
-        obs[:, 3] = np.take_along_axis(wants, goals, axis=1)
-        obs[:, 4] = (goals == STATION) & (wants[:, STATION, None] == 0)
+        obs = self.grounds.scenery[cells]  # a fresh array; the scenery takes the agent itself off the counts
+        obs[:, 2] += self._occupancy(cells)[self.grounds.view.windows(cells)]
+        obs[:, 3] = wants[self._agents[:, None], self.grounds.goals_in_view[cells]]
+        obs[wants[:, STATION] > 0, 4] = 0
         return obs.reshape(self.n_agents, -1)
 
     def get_obs_size(self) -> int:
         """Length of one agent's observation."""
-        return VIEW_CHANNELS * self._view.side**2
+        return VIEW_CHANNELS * self.grounds.view.side**2
 
     def get_state(self) -> FloatArray:
         """Global state, [get_state_size()]; the class docstring tells its layout."""
         wants = demand(self.remaining)
-        alive = np.ones((self.n_agents, 1))
-        features = np.hstack([self.positions / self.position_scale, alive, wants[:, 1:]])
-        occupancy = self._occupancy(self._view.cells(self.positions))[self._floor]
-        outstanding = wants.mean(axis=0)[self._goals[self._goal_cells]]
+        features = np.ones((self.n_agents, AGENT_FEATURES))  # the third is alive
+        features[:, :2] = self.positions
+        features[:, :2] /= self.position_scale
+        features[:, 3:] = wants[:, 1:]
+        occupancy = self._occupancy(self.grounds.view.cells(self.positions))[self.grounds.floor]
+        outstanding = wants.mean(axis=0)[self.grounds.goals[self.grounds.goal_cells]]
         return np.concatenate([occupancy, outstanding, features.ravel()], dtype=np.float32)
 
     def get_state_size(self) -> int:
         """Length of the global state."""
-        return len(self._floor) + len(self._goal_cells) + self.n_agents * AGENT_FEATURES
+        return len(self.grounds.floor) + len(self.grounds.goal_cells) + self.n_agents * AGENT_FEATURES
 
     def _occupancy(self, cells: IntArray) -> IntArray:
         """Number of agents on every cell of the flattened grid."""
-        return np.bincount(cells, minlength=self._view.size)
+        return np.bincount(cells, minlength=self.grounds.view.size)
 
     def get_avail_actions(self) -> IntArray:
         """All actions of all agents, [N, 6] of ones: a move against a wall is allowed, and idle."""
@@ -304,6 +302,52 @@ class Warehouse(MultiAgentEnv):
 
 
 # --- maps ---
+
+
+class Grounds:
+    """What a map does not change in the course of play, by cell of a flattened grid (`FieldOfView.flatten`).
+
+    Args:
+        layout: characters [height, width], row 0 in the south.
+
+    Attributes:
+        view: the flattened grid, of G cells with its margin, and the agents' windows in it.
+        positions: int64 [number, 2], (x, y) of the cells that are no obstacle, row by row from the south-west corner.
+        floor: int64 [number], the same as cells of the flattened grid.
+        goal_cells: int64, the drop-offs and work stations among them, in the same order.
+        stations: int64 [number, 2], (x, y) of the work stations, in the same order.
+        goals: int64 [G], what each cell is good for, by the numbers of ``GOALS``.
+        moves: int64 [G, A], the cell that each action leads to; the same cell if it is no move, or an obstacle or the
+            outside is in the way.
+        goals_in_view: int64 [G, 25], ``goals`` in the window around each floor cell.
+        scenery: float32 [G, 5, 25], the observation of an agent alone on each floor cell with nothing to deliver yet,
+            work stations as the stage after; the agent itself is missing from the agents' channel (-1).
+    """
+
+    def __init__(self, layout: npt.NDArray[np.str_]) -> None:
+        goals = np.array([[GOALS[symbol] for symbol in row] for row in layout])
+        height, width = layout.shape
+        self.view = FieldOfView((height, width), VIEW_RADIUS)
+        self.goals = self.view.flatten(goals, outside=0)
+        self.stations = cells_of(goals == STATION)
+        self.goal_cells = self.view.cells(cells_of(goals > 0))
+        self.positions = cells_of(layout != "#")
+        self.floor = self.view.cells(self.positions)
+
+        blocked = self.view.flatten(layout == "#", outside=True)
+        self.moves = np.repeat(np.arange(self.view.size)[:, None], N_ACTIONS, axis=1)
+        for action, step in enumerate(STEPS):
+            targets = self.view.cells(self.positions + step)
+            self.moves[self.floor, action] = np.where(blocked[targets], self.floor, targets)
+
+        windows = self.view.windows(self.floor)
+        self.goals_in_view = np.zeros((self.view.size, self.view.side**2), dtype=np.int64)
+        self.goals_in_view[self.floor] = self.goals[windows]
+        self.scenery = np.zeros((self.view.size, VIEW_CHANNELS, self.view.side**2), dtype=np.float32)
+        self.scenery[self.floor, 1] = blocked[windows]
+        self.scenery[:, 0, self.view.centre] = 1
+        self.scenery[:, 2, self.view.centre] = -1
+        self.scenery[:, 4] = self.goals_in_view == STATION
 
 
 def choose_layout(n_agents: int, layout: str | None) -> npt.NDArray[np.str_]:
@@ -376,9 +420,14 @@ def check_goals(layout: npt.NDArray[np.str_]) -> None:
 # --- rules ---
 
 
+def draw_below(rng: np.random.Generator, n: int, size: int | tuple[int, ...]) -> IntArray:
+    """Numbers drawn uniformly from 0..n-1, each from one ``rng.random()``, as `WarehouseBatch` draws them."""
+    return (rng.random(size) * n).astype(np.int64)
+
+
 def draw_orders(rng: np.random.Generator, n_orders: int) -> IntArray:
     """Orders of 5 items, each of a type drawn uniformly; the number of items of each type, [n_orders, 4]."""
-    items = rng.integers(ITEM_TYPES, size=(n_orders, ORDER_SIZE, 1))
+    items = draw_below(rng, ITEM_TYPES, (n_orders, ORDER_SIZE, 1))
     return (items == np.arange(ITEM_TYPES)).sum(axis=1)
 
 
@@ -417,14 +466,15 @@ def take_turns(cells: list[int], targets: list[int], turns: list[int]) -> BoolAr
     return moved
 
 
-def team_reward(
-    delivered: BoolArray, completed: BoolArray, collided: BoolArray, time_penalty_on_completion: bool
-) -> float:
-    """Sum of the agents' rewards, from which of them did what, [N] each (the paper, section 5.1)."""
-    penalised = len(completed) if time_penalty_on_completion else (~completed).sum()
-    return float(
-        ITEM_REWARD * delivered.sum()
-        + ORDER_REWARD * completed.sum()
-        - COLLISION_PENALTY * collided.sum()
-        - TIME_PENALTY * penalised
-    )
+def team_reward(n_agents: int, delivered: Any, completed: Any, collided: Any, time_penalty_on_completion: bool) -> Any:
+    """Sum of the agents' rewards, from how many of them did what (the paper, section 5.1).
+
+    Args:
+        n_agents: agents in the team.
+        delivered: items delivered; as the next two a whole number, or an array with one for each of several teams.
+        completed: orders completed.
+        collided: moves into another agent.
+        time_penalty_on_completion: as in `Warehouse`.
+    """
+    penalised = n_agents if time_penalty_on_completion else n_agents - completed
+    return ITEM_REWARD * delivered + ORDER_REWARD * completed - COLLISION_PENALTY * collided - TIME_PENALTY * penalised

@@ -8,7 +8,7 @@ from collections import Counter, deque
 import numpy as np
 import pytest
 
-from envs.warehouse import LAYOUTS, Warehouse, draw_orders, take_turns, team_reward
+from envs.warehouse import LAYOUTS, Warehouse, draw_below, draw_orders, take_turns, team_reward
 from utils.errors import UserError
 
 STAY, NORTH, SOUTH, WEST, EAST, DROP_OFF = range(6)
@@ -123,6 +123,35 @@ def test_an_order_is_five_items_of_uniform_types_with_replacement():
         chance = ways * 0.25**number * 0.75 ** (5 - number)
         deviation = 5 * np.sqrt(chance * (1 - chance) / 20_000)
         assert np.abs((orders == number).mean(axis=0) - chance).max() < deviation
+
+
+class Fixed:
+    """A generator of given numbers in [0, 1)."""
+
+    def __init__(self, *numbers):
+        self.numbers = list(numbers)
+
+    def random(self, size):
+        return np.array([self.numbers.pop(0) for _ in range(np.prod(size))]).reshape(size)
+
+
+def test_numbers_below_n_are_equal_parts_of_the_unit_interval():
+    most = np.nextafter(1, 0)  # the largest number that a generator gives
+    assert draw_below(Fixed(0, 0.24999, 0.25, 0.5, 0.75, most), 4, 6).tolist() == [0, 0, 1, 2, 3, 3]
+    assert all(draw_below(Fixed(most), n, 1) == n - 1 for n in range(1, 200))
+
+
+def test_one_number_is_one_item_of_an_order():
+    items = Fixed(0, 0.9, 0.1, 0.3, 0.2, *[0.6] * 5)
+    assert draw_orders(items, 2).tolist() == [counts("11124"), counts("33333")] and not items.numbers
+
+
+def test_whoever_drew_the_lowest_number_acts_first():
+    for numbers, cells in [([0.1, 0.2, 0, 0], "a2b"), ([0.2, 0.1, 0, 0], ".ab"), ([0.5, 0.5, 0, 0], "a2b")]:
+        env = situation("#W# ab. 3#c .d. #W#")
+        env.rng = Fixed(*numbers)
+        env.step([EAST, EAST, STAY, STAY])
+        assert picture(env)[1] == cells
 
 
 def test_every_agent_starts_with_an_order_of_its_own():
@@ -330,14 +359,14 @@ def test_time_penalty_in_the_step_that_completes_an_order(always, reward):
 
 
 def test_team_reward_by_hand():
-    yes, no = np.ones(4, dtype=bool), np.zeros(4, dtype=bool)
-    first = np.array([True, False, False, False])
-    assert team_reward(no, no, no, True) == pytest.approx(-0.04)
-    assert team_reward(yes, no, no, True) == pytest.approx(4 - 0.04)
-    assert team_reward(no, yes, no, True) == pytest.approx(4 - 0.04)
-    assert team_reward(no, yes, no, False) == pytest.approx(4)
-    assert team_reward(no, no, yes, False) == pytest.approx(-2 - 0.04)
-    assert team_reward(no, first, ~first, False) == pytest.approx(1 - 1.5 - 0.03)
+    assert team_reward(4, 0, 0, 0, True) == pytest.approx(-0.04)
+    assert team_reward(4, 4, 0, 0, True) == pytest.approx(4 - 0.04)
+    assert team_reward(4, 0, 4, 0, True) == pytest.approx(4 - 0.04)
+    assert team_reward(4, 0, 4, 0, False) == pytest.approx(4)
+    assert team_reward(4, 0, 0, 4, False) == pytest.approx(-2 - 0.04)
+    assert team_reward(4, 0, 1, 3, False) == pytest.approx(1 - 1.5 - 0.03)
+    teams = np.array([0, 4]), np.array([1, 0]), np.array([3, 0])
+    assert team_reward(4, *teams, False) == pytest.approx([1 - 1.5 - 0.03, 4 - 0.04])
 
 
 # --- observations ---

@@ -1,0 +1,174 @@
+"""Warehouses in a batch against each of them played by itself: everything they give is equal bit for bit."""
+
+import numpy as np
+import pytest
+from side_by_side import SideBySide
+
+from envs.batch import Uniforms
+from envs.warehouse import DROP_OFF, STATION, Warehouse, demand
+from envs.warehouse_batch import WarehouseBatch, _line_up
+
+SHOP = """
+    W.1
+    2#3
+    4..
+"""
+CORRIDOR = "1W234W"
+SEEDS = (3, 0, 11)
+
+
+def make(n_agents=4, episode_limit=12, continuing=True, always=True, layout=None, seeds=SEEDS):
+    def build(seed):
+        return Warehouse(n_agents, episode_limit, continuing, always, layout=layout, seed=seed)
+
+    return SideBySide(build, WarehouseBatch, seeds)
+
+
+def busy(env, rng):
+    """Drop off wherever something is wanted, else act at random."""
+    goals = env.grounds.goals[env.grounds.view.cells(env.positions)]
+    wanted = demand(env.remaining)[np.arange(env.n_agents), goals] > 0
+    return np.where(wanted, DROP_OFF, rng.integers(6, size=env.n_agents))
+
+
+@pytest.mark.parametrize("n_agents", [1, 2, 4, 8, 16, 33])
+def test_random_play_of_every_size(n_agents):
+    both, rng = make(n_agents), np.random.default_rng(n_agents)
+    for _ in range(4):
+        both.play(rng)
+    both.play(rng, share=0.6)
+
+
+@pytest.mark.parametrize(("n_agents", "layout"), [(4, None), (4, SHOP), (2, CORRIDOR)])
+@pytest.mark.parametrize("always", [True, False])
+def test_episodes_in_which_orders_are_delivered(n_agents, layout, always):
+    both, rng = make(n_agents, 300, always=always, layout=layout), np.random.default_rng(1)
+    done = {"delivered_items": 0, "completed_orders": 0, "collisions": 0}
+    for _ in range(3):
+        both.play(rng, policy=busy, share=0.8)
+        for env in both.singles:
+            done = {key: number + env.get_stats()[key] for key, number in done.items()}
+    assert done["delivered_items"] > 20 and done["completed_orders"] > 10 and done["collisions"] > 20
+
+
+def test_all_orders_completed_at_once():
+    """Everybody stays on its station and often has nothing left but the return: no step can draw more numbers."""
+    both, rng = make(8, episode_limit=150, layout=CORRIDOR), np.random.default_rng(0)
+    everyone, drop_off = np.arange(len(SEEDS)), np.full((len(SEEDS), 8), DROP_OFF)
+    both.reset()
+    completed = 0
+    for _ in range(150):
+        if rng.random() < 0.7:
+            completed += 8
+            for env, wants in zip(both.singles, both.batch._now.wants, strict=True):
+                env.remaining[:] = 0
+                wants[:] = np.eye(STATION + 1)[STATION]
+        both.observe(everyone)
+        both.step(everyone, drop_off)
+        assert [both.batch.info(b)["completed_orders"] for b in everyone] == [completed] * 3
+    both.play(rng)
+
+
+@pytest.mark.parametrize("continuing", [True, False])
+@pytest.mark.parametrize("episode_limit", [1, 2, 7])
+def test_time_limits(episode_limit, continuing):
+    both, rng = make(3, episode_limit, continuing, seeds=range(6)), np.random.default_rng(2)
+    for _ in range(8):
+        both.play(rng, share=0.5)  # so episodes end at different times
+
+
+def test_one_environment():
+    both, rng = make(16, 50, seeds=[5]), np.random.default_rng(5)
+    for _ in range(2):
+        both.play(rng, policy=busy)
+
+
+def test_an_episode_can_be_cut_short():
+    both, rng = make(4), np.random.default_rng(3)
+    for steps in (3, 0, 5):
+        both.reset()
+        for _ in range(steps):
+            both.step(np.array([2, 0]), rng.integers(6, size=(2, 4)))
+    both.play(rng)
+
+
+def test_equal_draws_act_in_the_order_of_the_agents():
+    """Ties have no chance in play; cells 0..5 in a row, action 1 leads to the next cell and action 0 nowhere."""
+    moves = np.stack([np.arange(7), np.arange(1, 8)], axis=1)
+    turns = np.full(6, -1)
+    draws = np.array([0.5, 0.2, 0.5, 0.1, 0.2, 0.5])
+    tries = _line_up(moves, np.arange(6), np.array([1, 1, 1, 0, 1, 1]), draws, turns)
+    assert turns[:tries].tolist() == [1, 4, 0, 2, 5]
+
+
+# --- mistakes ---
+
+
+def snapshot(batch):
+    """All that play depends on."""
+    arrays = *batch._now, batch._uniforms.values, batch._uniforms.used, batch._steps, batch._completed
+    return [array.tobytes() for array in arrays]
+
+
+@pytest.mark.parametrize(
+    "actions",
+    [
+        *([[0, 0, 0, 6], [0] * 4], [[0] * 4, [-1, 0, 0, 0]]),
+        *([[0] * 3] * 2, [[0] * 4], [[0] * 4] * 3, [0] * 4, [[[0] * 4] * 2]),
+    ],
+)
+def test_wrong_actions_are_refused_before_anything_changes(actions):
+    both = make(4)
+    both.reset()
+    before = snapshot(both.batch)
+    with pytest.raises(ValueError, match=r"^actions: expected 2 x 4 numbers in 0\.\.5, got \["):
+        both.batch.step(np.array([0, 2]), np.array(actions))
+    assert snapshot(both.batch) == before
+    both.step(np.array([0, 2]), np.zeros((2, 4), dtype=np.int64))
+
+
+def test_a_step_needs_a_running_episode_in_all_environments():
+    both, idle = make(4, episode_limit=2), np.zeros((2, 4), dtype=np.int64)
+    with pytest.raises(RuntimeError, match="call reset"):
+        both.batch.step(np.array([0, 1]), idle)
+    both.reset()
+    both.step(np.array([1]), idle[:1])
+    both.step(np.array([0, 1]), idle)  # now environment 1 is over
+    before = snapshot(both.batch)
+    with pytest.raises(RuntimeError, match="call reset"):
+        both.batch.step(np.array([0, 1]), idle)
+    assert snapshot(both.batch) == before
+    both.step(np.array([0, 2]), idle)
+    both.play(np.random.default_rng(4))
+
+
+# --- random numbers ---
+
+
+def test_uniforms_are_what_the_generators_give_one_by_one():
+    most, rng = 7, np.random.default_rng(0)
+    uniforms = Uniforms([np.random.default_rng(seed) for seed in SEEDS], most)
+    one_by_one = [np.random.default_rng(seed) for seed in SEEDS]
+    taken = np.zeros(len(SEEDS), dtype=int)
+    for call in range(300):
+        uniforms.refill()
+        numbers = rng.integers(most + 1, size=len(SEEDS)) if call % 3 else np.array([most, 0, most])
+        for b, number in enumerate(numbers):
+            used = uniforms.used[b]
+            assert used + most <= uniforms.values.shape[1]
+            assert uniforms.values[b, used : used + number].tolist() == [one_by_one[b].random() for _ in range(number)]
+            uniforms.used[b] += number
+        taken += numbers
+    assert taken.min() > 4 * uniforms.values.shape[1], "several blocks were used up"
+
+
+def test_uniforms_stay_until_they_run_short():
+    uniforms = Uniforms([np.random.default_rng(0)], most=2)
+    uniforms.refill()
+    first = uniforms.values.copy()
+    uniforms.used[0] = uniforms.values.shape[1] - 2
+    uniforms.refill()
+    assert np.array_equal(uniforms.values, first)
+    uniforms.used[0] += 1
+    uniforms.refill()
+    assert uniforms.used[0] == 0 and uniforms.values[0, 0] == first[0, -1]
