@@ -25,3 +25,15 @@ def check_actions(
     if checked.shape != (n_agents,) or checked.min() < 0 or checked.max() >= n_actions:
         raise ValueError(f"actions: expected {n_agents} numbers in 0..{n_actions - 1}, got {checked.tolist()}")
     return checked
+
+
+def check_batch_actions(
+    actions: npt.NDArray[np.integer], shape: tuple[int, int], n_actions: int
+) -> npt.NDArray[np.int64]:
+    """``actions`` as a contiguous array ``shape``, (M, N); ValueError unless they are numbers in 0..A-1."""
+    checked = np.ascontiguousarray(actions, dtype=np.int64)
+    if checked.shape != shape or (checked.size and (checked.min() < 0 or checked.max() >= n_actions)):
+        raise ValueError(
+            f"actions: expected {shape[0]} x {shape[1]} numbers in 0..{n_actions - 1}, got {checked.tolist()}"
+        )
+    return checked
