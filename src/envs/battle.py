@@ -128,6 +128,9 @@ class Battle(MultiAgentEnv):
         positions, opponent_positions: int [N, 2] and [M, 2], (x, y) in cells.
         health, opponent_health: float64 [N] and [M], health points; 0 is dead.
 
+    Attributes that never change: ``view``, the `FieldOfView`; ``field``, the cells of the field in its flattened grid,
+    row by row from the south-west corner; ``outside``, bool, which cells of that grid are the margin; ``rng``.
+
     All chance is in the doubles that ``rng.random`` gives, one after the other in this order: a key per attacking agent
     (they act from the smallest to the largest), the luck of each of their strikes, one number per living opponent for
     its draw, then keys and luck of the attacking opponents. `BattleBatch` reads the same numbers.
@@ -279,9 +282,9 @@ class Battle(MultiAgentEnv):
 
     def _health_map(self, positions: IntArray, health: HealthArray) -> HealthArray:
         """Summed health of an army on every cell of the flattened grid, in units of full health."""
-        return np.bincount(self.view.cells(positions), weights=health / MAX_HEALTH, minlength=self.view.size).astype(
-            np.float64
-        )
+        cells = self.view.cells(positions)
+        sums = np.bincount(cells, weights=health / MAX_HEALTH, minlength=self.view.size)
+        return sums.astype(np.float64, copy=False)
 
     def get_avail_actions(self) -> IntArray:
         """All actions for the living, 0 alone for the dead, [N, 6] of 0 and 1."""

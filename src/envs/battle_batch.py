@@ -285,7 +285,7 @@ def _fight(
     scratch: Scratch,
 ) -> tuple[int, int, int]:
     """The attacks among ``actions`` in random order, as `strike`; returns hits, misses and the numbers taken."""
-    attackers = _line_up(actions, drawn, taken, scratch)
+    attackers = _queue_up(actions, drawn, taken, scratch)
     taken += attackers
     hits, misses = 0, 0
     if attackers:
@@ -303,7 +303,7 @@ def _fight(
 
 
 @njit(cache=True)
-def _line_up(actions: IntArray, drawn: FloatArray, taken: int, scratch: Scratch) -> int:
+def _queue_up(actions: IntArray, drawn: FloatArray, taken: int, scratch: Scratch) -> int:
     """Sorts those who attack by the numbers that they draw (insertion: few attack); returns how many there are."""
     attackers, keys = scratch.attackers, scratch.keys
     count = 0
