@@ -6,8 +6,8 @@ environment plays the same episodes bit for bit. `Battle` tells the rules; here 
 Letters: B environments, M of them acting, N agents; C cells of the flattened grid of a `FieldOfView`, whose margin is
 as wide as anybody sees, so that no window leaves it.
 
-Numba keeps compiled kernels until this file changes: whoever changes a constant in battle.py deletes the cache
-(``__pycache__/*.nb?`` beside this file).
+Numba keeps compiled kernels on disk until this very file changes. So what battle.py defines reaches them in arguments,
+never as a global constant.
 """
 
 from __future__ import annotations
@@ -20,27 +20,12 @@ import numpy.typing as npt
 from numba import njit
 
 from envs.batch import EnvBatch, EpisodeArrays, IntArray, Outcomes, Uniforms
-from envs.battle import (
-    AGENT_FEATURES,
-    ATTACK,
-    MAX_HEALTH,
-    N_ACTIONS,
-    NORTH,
-    STEPS,
-    VIEW_CHANNELS,
-    VIEW_RADIUS,
-    Battle,
-    team_reward,
-    walk,
-)
+from envs.battle import ATTACK, MAX_HEALTH, N_ACTIONS, NORTH, Battle, team_reward, walk
 from envs.checks import check_batch_actions
 from envs.grid import BoolArray, cells_of
 
 FloatArray = npt.NDArray[np.float64]
 ShownArray = npt.NDArray[np.float32]
-
-VIEW_SIDE = 2 * VIEW_RADIUS + 1
-VIEW_SIZE = VIEW_SIDE**2
 
 HITS, MISSES, WOUNDS, KILLS, LOSSES = range(5)  # columns of a tally
 
@@ -61,14 +46,22 @@ class Board(NamedTuple):
     """What never changes.
 
     Attributes:
+        max_health, recovery: float, health points, and those that the wounded gain in a turn.
+        north, attack: int, these actions; south, west and east follow north.
+        radius: int, how many cells anybody sees in each direction.
         width: int, how far a cell is from its northern neighbour in the flattened grid.
         field: int64 [height * width], the cells of the field as the state has them.
         walks: int64 [C, 6], the cell in which each action from each cell ends; set for the field only.
         eastern: bool [C], whether a cell lies in the eastern half.
         places: float32 [C, 2], x and y as the state has them; set for the field only.
-        outside: float32 [C, 49], the last channel of an observation; set for the field only.
+        outside: float32 [C, cells in sight], the last channel of an observation; set for the field only.
     """
 
+    max_health: float
+    recovery: float
+    north: int
+    attack: int
+    radius: int
     width: int
     field: IntArray
     walks: IntArray
@@ -113,7 +106,6 @@ class BattleBatch(EnvBatch):
         self.n_agents, self.n_opponents = env.n_agents, len(env.opponent_health)
         self.episode_limit = env.episode_limit
         self.continuing_episode = env.continuing_episode
-        self.recovery = float(env.recovery)
         self._start = env.view.cells(env.positions), env.view.cells(env.opponent_positions)
         self.agents, self.opponents = (_army(len(envs), len(cells)) for cells in self._start)
         self.steps = np.zeros(len(envs), dtype=np.int64)
@@ -158,7 +150,7 @@ class BattleBatch(EnvBatch):
         self._uniforms.refill()
         numbers = self._uniforms.values, self._uniforms.used
         armies = self.agents, self.opponents
-        _step(acting, checked, *armies, self.recovery, self._board, self._scratch, *numbers, self._tallies)
+        _step(acting, checked, *armies, self._board, self._scratch, *numbers, self._tallies)
         self.steps[acting] += 1
 
         hits, misses, wounds, kills, losses = self._tallies[acting].T
@@ -181,19 +173,30 @@ def _army(n_envs: int, n_fighters: int) -> Army:
 
 
 def _board(env: Battle) -> Board:
-    """The tables of a map, each filled by the rules of ``env``."""
+    """Constants and tables, each filled by the rules of ``env``."""
     view, positions = env.view, cells_of(np.ones(env.layout.shape, dtype=bool))
     walks = np.zeros((view.size, N_ACTIONS), dtype=np.int64)
     eastern = np.zeros(view.size, dtype=bool)
     places = np.zeros((view.size, 2), dtype=np.float32)
-    outside = np.zeros((view.size, VIEW_SIZE), dtype=np.float32)
-    for action in range(len(STEPS)):
+    outside = np.zeros((view.size, view.side**2), dtype=np.float32)
+    for action in range(N_ACTIONS):
         walks[env.field, action] = view.cells(walk(positions, np.full(len(positions), action), env.layout.shape))
     eastern[env.field] = 2 * positions[:, 0] >= env.width
     places[env.field] = positions / env.position_scale
     outside[env.field] = env.outside[view.windows(env.field)]
-    field = np.ascontiguousarray(env.field)
-    return Board(env.width + 2 * VIEW_RADIUS, field, walks, eastern, places, outside)
+    return Board(
+        max_health=MAX_HEALTH,
+        recovery=float(env.recovery),
+        north=NORTH,
+        attack=ATTACK,
+        radius=view.radius,
+        width=env.width + 2 * view.radius,
+        field=np.ascontiguousarray(env.field),
+        walks=walks,
+        eastern=eastern,
+        places=places,
+        outside=outside,
+    )
 
 
 def _scratch(env: Battle) -> Scratch:
@@ -222,7 +225,6 @@ def _step(
     actions: IntArray,
     agents: Army,
     opponents: Army,
-    recovery: float,
     board: Board,
     scratch: Scratch,
     numbers: FloatArray,
@@ -237,15 +239,15 @@ def _step(
         cells, health = agents.cells[b], agents.health[b]
         enemy_cells, enemy_health = opponents.cells[b], opponents.health[b]
         drawn, taken = numbers[b], used[b]
-        _recover(health, recovery)
+        _recover(health, board)
         _walk(cells, actions[i], board.walks)
-        hits, misses, taken = _fight(cells, actions[i], enemy_cells, enemy_health, drawn, taken, scratch)
+        hits, misses, taken = _fight(cells, actions[i], enemy_cells, enemy_health, drawn, taken, board, scratch)
 
-        _recover(enemy_health, recovery)
-        _look(cells, health, board.width, scratch)
+        _recover(enemy_health, board)
+        _look(cells, health, board, scratch)
         taken = _decide(enemy_cells, enemy_health, drawn, taken, board, scratch)
         _walk(enemy_cells, scratch.actions, board.walks)
-        wounds, _, taken = _fight(enemy_cells, scratch.actions, cells, health, drawn, taken, scratch)
+        wounds, _, taken = _fight(enemy_cells, scratch.actions, cells, health, drawn, taken, board, scratch)
 
         used[b] = taken
         tallies[b, HITS], tallies[b, MISSES], tallies[b, WOUNDS] = hits, misses, wounds
@@ -253,11 +255,11 @@ def _step(
 
 
 @njit(cache=True)
-def _recover(health: FloatArray, recovery: float) -> None:
+def _recover(health: FloatArray, board: Board) -> None:
     """`recover`, rounding as ``ndarray.round(9)`` does."""
     for i in range(len(health)):
         if health[i] > 0:
-            health[i] = np.rint(min(health[i] + recovery, MAX_HEALTH) * 1e9) / 1e9
+            health[i] = np.rint(min(health[i] + board.recovery, board.max_health) * 1e9) / 1e9
 
 
 @njit(cache=True)
@@ -282,10 +284,11 @@ def _fight(
     enemy_health: FloatArray,
     drawn: FloatArray,
     taken: int,
+    board: Board,
     scratch: Scratch,
 ) -> tuple[int, int, int]:
     """The attacks among ``actions`` in random order, as `strike`; returns hits, misses and the numbers taken."""
-    attackers = _queue_up(actions, drawn, taken, scratch)
+    attackers = _queue_up(actions, board.attack, drawn, taken, scratch)
     taken += attackers
     hits, misses = 0, 0
     if attackers:
@@ -303,12 +306,12 @@ def _fight(
 
 
 @njit(cache=True)
-def _queue_up(actions: IntArray, drawn: FloatArray, taken: int, scratch: Scratch) -> int:
+def _queue_up(actions: IntArray, attack: int, drawn: FloatArray, taken: int, scratch: Scratch) -> int:
     """Sorts those who attack by the numbers that they draw (insertion: few attack); returns how many there are."""
     attackers, keys = scratch.attackers, scratch.keys
     count = 0
     for fighter in range(len(actions)):
-        if actions[fighter] == ATTACK:
+        if actions[fighter] == attack:
             key, place = drawn[taken + count], count
             while place > 0 and keys[place - 1] > key:
                 attackers[place], keys[place] = attackers[place - 1], keys[place - 1]
@@ -350,7 +353,7 @@ def _hit(cell: int, place: int, health: FloatArray, scratch: Scratch) -> None:
 
 
 @njit(cache=True)
-def _look(cells: IntArray, health: FloatArray, width: int, scratch: Scratch) -> None:
+def _look(cells: IntArray, health: FloatArray, board: Board, scratch: Scratch) -> None:
     """Which cells hold living agents, and how many of them are in sight along the row and the column of each cell."""
     held, rows, columns = scratch.held, scratch.rows, scratch.columns
     held[:], rows[:], columns[:] = False, 0, 0
@@ -358,9 +361,9 @@ def _look(cells: IntArray, health: FloatArray, width: int, scratch: Scratch) -> 
         cell = cells[i]
         if health[i] > 0 and not held[cell]:
             held[cell] = True
-            for away in range(-VIEW_RADIUS, VIEW_RADIUS + 1):
+            for away in range(-board.radius, board.radius + 1):
                 rows[cell + away] += 1
-                columns[cell + away * width] += 1
+                columns[cell + away * board.width] += 1
 
 
 @njit(cache=True)
@@ -372,19 +375,19 @@ def _decide(cells: IntArray, health: FloatArray, drawn: FloatArray, taken: int, 
             luck = drawn[taken]
             taken += 1
             north, south, west, east = 0, 0, int(board.eastern[cell]), 0
-            for away in range(1, VIEW_RADIUS + 1):
+            for away in range(1, board.radius + 1):
                 north += scratch.rows[cell + away * board.width]
                 south += scratch.rows[cell - away * board.width]
                 west += scratch.columns[cell - away]
                 east += scratch.columns[cell + away]
             entries = north + south + west + east
             if scratch.held[cell]:
-                action = ATTACK
+                action = board.attack
             elif entries == 0:
-                action = int(luck * N_ACTIONS)
+                action = int(luck * board.walks.shape[1])
             else:
                 entry = luck * entries
-                action = NORTH + (entry >= north) + (entry >= north + south) + (entry >= north + south + west)
+                action = board.north + (entry >= north) + (entry >= north + south) + (entry >= north + south + west)
         scratch.actions[i] = action
     return taken
 
@@ -407,22 +410,21 @@ def _observe(
     """`Battle.get_obs`, `get_state` and `get_avail_actions` of the environments ``acting``, every entry."""
     for b in acting:
         cells, health = agents.cells[b], agents.health[b]
-        _map_health(cells, health, scratch.sums[0], scratch.shown[0])
-        _map_health(opponents.cells[b], opponents.health[b], scratch.sums[1], scratch.shown[1])
+        _map_health(cells, health, board.max_health, scratch.sums[0], scratch.shown[0])
+        _map_health(opponents.cells[b], opponents.health[b], board.max_health, scratch.sums[1], scratch.shown[1])
         _write_state(cells, health, board, scratch.shown, state[b, t])
         for i in range(len(cells)):
-            _write_obs(cells[i], health[i] / MAX_HEALTH, board, scratch, obs[b, t, i])
+            _write_obs(cells[i], health[i] / board.max_health, board, scratch, obs[b, t, i])
             avail[b, t, i, 0] = 1
-            for action in range(1, N_ACTIONS):
-                avail[b, t, i, action] = health[i] > 0
+            avail[b, t, i, 1:] = health[i] > 0
 
 
 @njit(cache=True)
-def _map_health(cells: IntArray, health: FloatArray, sums: FloatArray, shown: ShownArray) -> None:
+def _map_health(cells: IntArray, health: FloatArray, max_health: float, sums: FloatArray, shown: ShownArray) -> None:
     """Summed health of an army on every cell, exact and as it is shown."""
     sums[:] = 0
     for i in range(len(cells)):
-        sums[cells[i]] += health[i] / MAX_HEALTH
+        sums[cells[i]] += health[i] / max_health
     shown[:] = sums
 
 
@@ -432,10 +434,11 @@ def _write_state(cells: IntArray, health: FloatArray, board: Board, shown: Shown
     for i in range(n_cells):
         state[i] = shown[0, board.field[i]]
         state[n_cells + i] = shown[1, board.field[i]]
+    start = 2 * n_cells
     for i in range(len(cells)):
-        start = 2 * n_cells + AGENT_FEATURES * i
         state[start], state[start + 1] = board.places[cells[i], 0], board.places[cells[i], 1]
-        state[start + 2], state[start + 3] = health[i] > 0, health[i] / MAX_HEALTH
+        state[start + 2], state[start + 3] = health[i] > 0, health[i] / board.max_health
+        start += 4
 
 
 @njit(cache=True)
@@ -444,21 +447,22 @@ def _write_obs(cell: int, own: float, board: Board, scratch: Scratch, obs: Shown
     if own == 0:
         obs[:] = 0
         return
-    centre = VIEW_SIZE // 2
-    for i in range(VIEW_SIZE):
+    size = board.outside.shape[1]
+    centre = size // 2
+    for i in range(size):
         obs[i] = 0
+        obs[3 * size + i] = board.outside[cell, i]
     obs[centre] = own
-    _write_window(scratch.shown[0], cell, board.width, obs, VIEW_SIZE)
-    obs[VIEW_SIZE + centre] = scratch.sums[0, cell] - own
-    _write_window(scratch.shown[1], cell, board.width, obs, 2 * VIEW_SIZE)
-    for i in range(VIEW_SIZE):
-        obs[(VIEW_CHANNELS - 1) * VIEW_SIZE + i] = board.outside[cell, i]
+    _write_window(scratch.shown[0], cell, board, obs, size)
+    obs[size + centre] = scratch.sums[0, cell] - own
+    _write_window(scratch.shown[1], cell, board, obs, 2 * size)
 
 
 @njit(cache=True)
-def _write_window(shown: ShownArray, cell: int, width: int, obs: ShownArray, start: int) -> None:
+def _write_window(shown: ShownArray, cell: int, board: Board, obs: ShownArray, start: int) -> None:
     """What is around ``cell``, row by row from the north-west corner, to ``obs`` from the entry ``start`` on."""
-    for row in range(VIEW_SIDE):
-        first = cell + (VIEW_RADIUS - row) * width - VIEW_RADIUS
-        for column in range(VIEW_SIDE):
-            obs[start + row * VIEW_SIDE + column] = shown[first + column]
+    side = 2 * board.radius + 1
+    for row in range(side):
+        first = cell + (board.radius - row) * board.width - board.radius
+        for column in range(side):
+            obs[start + row * side + column] = shown[first + column]

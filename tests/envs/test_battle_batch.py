@@ -203,7 +203,7 @@ def test_recovery_rounds_as_numpy_does(recovery):
     rng = np.random.default_rng(0)
     health = np.concatenate([rng.uniform(0, 3, 3000), rng.integers(0, 301, 3000) / 100, [0.0, 5e-10, 1.5e-9, 3.0]])
     expected = recover(health, recovery)
-    _recover(health, recovery)
+    _recover(health, BattleBatch([Battle(1, 1, False, recovery)])._board)
     assert health.tobytes() == expected.tobytes()
 
 
