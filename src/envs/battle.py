@@ -128,6 +128,13 @@ class Battle(MultiAgentEnv):
         positions, opponent_positions: int [N, 2] and [M, 2], (x, y) in cells.
         health, opponent_health: float64 [N] and [M], health points; 0 is dead.
 
+    Attributes that never change: ``view``, the `FieldOfView`; ``field``, the cells of the field in its flattened grid,
+    row by row from the south-west corner; ``outside``, bool, which cells of that grid are the margin; ``rng``.
+
+    All chance is in the doubles that ``rng.random`` gives, one after the other in this order: a key per attacking agent
+    (they act from the smallest to the largest), the luck of each of their strikes, one number per living opponent for
+    its draw, then keys and luck of the attacking opponents. `BattleBatch` reads the same numbers.
+
     Raises:
         UserError: ``n_agents`` or ``episode_limit`` below 1, ``recovery`` not in [0, 3], a malformed map (with line and
             column), or one without opponents or with another number of agents.
@@ -154,9 +161,9 @@ class Battle(MultiAgentEnv):
         self.layout = choose_layout(n_agents, layout)
         self.height, self.width = self.layout.shape
         everywhere = np.ones(self.layout.shape, dtype=bool)
-        self._view = FieldOfView(self.layout.shape, VIEW_RADIUS)
-        self._outside = self._view.flatten(~everywhere, outside=True)
-        self._field = self._view.cells(cells_of(everywhere))
+        self.view = FieldOfView(self.layout.shape, VIEW_RADIUS)
+        self.outside = self.view.flatten(~everywhere, outside=True)
+        self.field = self.view.cells(cells_of(everywhere))
         self.position_scale = position_scale(self.layout.shape)
         self._line_up()
         self._running = False
@@ -164,7 +171,7 @@ class Battle(MultiAgentEnv):
 
     def seed(self, seed: int | None = None) -> None:
         """Restart the random generator; None draws a seed from the operating system."""
-        self._rng = np.random.default_rng(seed)
+        self.rng = np.random.default_rng(seed)
 
     def reset(self) -> tuple[FloatArray, FloatArray]:
         """Line both armies up in full health, as the map shows them; returns observations and state."""
@@ -218,9 +225,9 @@ class Battle(MultiAgentEnv):
         """
         self.health = recover(self.health, self.recovery)
         self.positions = walk(self.positions, actions, self.layout.shape)
-        attackers = self._rng.permutation(np.flatnonzero(actions == ATTACK))
-        aims, enemies = self._view.cells(self.positions[attackers]), self._view.cells(self.opponent_positions)
-        hits, misses, self.opponent_health = strike(self._rng, aims, enemies, self.opponent_health)
+        attackers = shuffle(self.rng, np.flatnonzero(actions == ATTACK))
+        aims, enemies = self.view.cells(self.positions[attackers]), self.view.cells(self.opponent_positions)
+        hits, misses, self.opponent_health = strike(self.rng, aims, enemies, self.opponent_health)
         return hits, misses
 
     def _opponents_act(self) -> int:
@@ -230,54 +237,54 @@ class Battle(MultiAgentEnv):
         actions = np.zeros(len(self.opponent_health), dtype=np.int64)
         actions[living] = self._decide(self.opponent_positions[living])
         self.opponent_positions = walk(self.opponent_positions, actions, self.layout.shape)
-        attackers = self._rng.permutation(np.flatnonzero(actions == ATTACK))
-        aims, enemies = self._view.cells(self.opponent_positions[attackers]), self._view.cells(self.positions)
-        wounds, _, self.health = strike(self._rng, aims, enemies, self.health)
+        attackers = shuffle(self.rng, np.flatnonzero(actions == ATTACK))
+        aims, enemies = self.view.cells(self.opponent_positions[attackers]), self.view.cells(self.positions)
+        wounds, _, self.health = strike(self.rng, aims, enemies, self.health)
         return wounds
 
     def _decide(self, positions: IntArray) -> IntArray:
         """Draw an action for each opponent at ``positions`` [M, 2] from its list; [M]."""
-        living = self._view.cells(self.positions[self.health > 0])
-        held = np.bincount(living, minlength=self._view.size) > 0
-        seen = held[self._view.windows(self._view.cells(positions))]
-        return draw(self._rng, opponent_options(seen, eastern=2 * positions[:, 0] >= self.width))
+        living = self.view.cells(self.positions[self.health > 0])
+        held = np.bincount(living, minlength=self.view.size) > 0
+        seen = held[self.view.windows(self.view.cells(positions))]
+        return draw(self.rng, opponent_options(seen, eastern=2 * positions[:, 0] >= self.width))
 
     # --- what the agents and the learner see ---
 
     def get_obs(self) -> FloatArray:
         """Observations of all agents, [N, 196]; the class docstring tells their layout."""
-        windows = self._view.windows(self._view.cells(self.positions))
+        windows = self.view.windows(self.view.cells(self.positions))
         own = self.health / MAX_HEALTH
         others = self._health_map(self.positions, self.health)[windows]
-        others[:, self._view.centre] -= own
-        obs = np.zeros((self.n_agents, VIEW_CHANNELS, self._view.side**2), dtype=np.float32)
-        obs[:, 0, self._view.centre] = own
+        others[:, self.view.centre] -= own
+        obs = np.zeros((self.n_agents, VIEW_CHANNELS, self.view.side**2), dtype=np.float32)
+        obs[:, 0, self.view.centre] = own
         obs[:, 1] = others
         obs[:, 2] = self._health_map(self.opponent_positions, self.opponent_health)[windows]
-        obs[:, 3] = self._outside[windows]
+        obs[:, 3] = self.outside[windows]
         obs[self.health == 0] = 0
         return obs.reshape(self.n_agents, -1)
 
     def get_obs_size(self) -> int:
         """Length of one agent's observation."""
-        return VIEW_CHANNELS * self._view.side**2
+        return VIEW_CHANNELS * self.view.side**2
 
     def get_state(self) -> FloatArray:
         """Global state, [get_state_size()]; the class docstring tells its layout."""
-        agents = self._health_map(self.positions, self.health)[self._field]
-        opponents = self._health_map(self.opponent_positions, self.opponent_health)[self._field]
+        agents = self._health_map(self.positions, self.health)[self.field]
+        opponents = self._health_map(self.opponent_positions, self.opponent_health)[self.field]
         features = np.column_stack([self.positions / self.position_scale, self.health > 0, self.health / MAX_HEALTH])
         return np.concatenate([agents, opponents, features.ravel()], dtype=np.float32)
 
     def get_state_size(self) -> int:
         """Length of the global state."""
-        return 2 * len(self._field) + self.n_agents * AGENT_FEATURES
+        return 2 * len(self.field) + self.n_agents * AGENT_FEATURES
 
     def _health_map(self, positions: IntArray, health: HealthArray) -> HealthArray:
         """Summed health of an army on every cell of the flattened grid, in units of full health."""
-        return np.bincount(self._view.cells(positions), weights=health / MAX_HEALTH, minlength=self._view.size).astype(
-            np.float64
-        )
+        cells = self.view.cells(positions)
+        sums = np.bincount(cells, weights=health / MAX_HEALTH, minlength=self.view.size)
+        return sums.astype(np.float64, copy=False)
 
     def get_avail_actions(self) -> IntArray:
         """All actions for the living, 0 alone for the dead, [N, 6] of 0 and 1."""
@@ -291,7 +298,7 @@ class Battle(MultiAgentEnv):
 
     def get_env_info(self) -> dict[str, Any]:
         """Sizes, and where the state holds each agent's (x, y) and whether it lives."""
-        x = 2 * len(self._field) + AGENT_FEATURES * np.arange(self.n_agents)
+        x = 2 * len(self.field) + AGENT_FEATURES * np.arange(self.n_agents)
         return {
             **super().get_env_info(),
             "agent_position_index": np.stack([x, x + 1], axis=1),
@@ -411,37 +418,49 @@ def strike(
     return hits, misses, health
 
 
-def _directions() -> IntArray:
-    """Which actions lead towards each cell of a field of view, row by row from the north-west corner, [49, 6]."""
+def shuffle(rng: np.random.Generator, fighters: IntArray) -> IntArray:
+    """``fighters`` [n] in random order: by one number that each of them draws."""
+    return fighters[rng.random(len(fighters)).argsort(kind="stable")]
+
+
+def _directions() -> HealthArray:
+    """Which actions lead towards each cell of a field of view, row by row from the north-west corner, [49, 6].
+
+    Floats, like all counts of entries in lists: they are exact, and the product of matrices is fast with floats only.
+    """
     reach = np.arange(-VIEW_RADIUS, VIEW_RADIUS + 1)
     dy, dx = (offsets.ravel() for offsets in np.meshgrid(reach[::-1], reach, indexing="ij"))
     stay = np.zeros_like(dx)
-    return np.stack([stay, dy > 0, dy < 0, dx < 0, dx > 0, stay], axis=1).astype(np.int64)
+    return np.stack([stay, dy > 0, dy < 0, dx < 0, dx > 0, stay], axis=1).astype(np.float64)
 
 
 DIRECTIONS = _directions()
 
 
-def opponent_options(seen: BoolArray, eastern: BoolArray) -> IntArray:
+def opponent_options(seen: BoolArray, eastern: BoolArray) -> HealthArray:
     """How often each action stands in the list that an opponent draws from, [M, 6].
 
     Args:
         seen: which cells of each opponent's field of view hold a living agent, [M, 49].
         eastern: whether each opponent stands in the eastern half, [M].
     """
-    options = seen @ DIRECTIONS
+    options = seen.astype(np.float64) @ DIRECTIONS
     options[:, WEST] += eastern
     options[~options.any(axis=1)] = 1
     options[seen[:, seen.shape[1] // 2]] = np.arange(N_ACTIONS) == ATTACK
     return options
 
 
-def draw(rng: np.random.Generator, options: IntArray) -> IntArray:
+def draw(rng: np.random.Generator, options: HealthArray) -> IntArray:
     """One action for each row of ``options`` [M, 6], with chances in proportion to the entries, [M]."""
     ends = options.cumsum(axis=1)
-    return (rng.integers(ends[:, -1])[:, None] >= ends).sum(axis=1)
+    entries = rng.random(len(ends)) * ends[:, -1]  # the whole part is the place in the list
+    return (entries[:, None] >= ends).sum(axis=1)
 
 
 def team_reward(hits: int, misses: int, wounds: int) -> float:
-    """Sum of the agents' rewards: opponents hit, attacks on empty cells, and hits taken (the paper, section 5.1)."""
+    """Sum of the agents' rewards: opponents hit, attacks on empty cells, and hits taken (the paper, section 5.1).
+
+    Of arrays, it is an array of the same shape.
+    """
     return HIT_REWARD * hits - MISS_PENALTY * misses - WOUND_PENALTY * wounds

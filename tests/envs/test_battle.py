@@ -5,6 +5,7 @@ In the drawings the cells stand apart by blanks, the north is at the top, letter
 """
 
 from collections import Counter
+from itertools import permutations
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 
 from assigners.spatial import SpatialAssigner
 from components.episode_buffer import EpisodeBatch
-from envs.battle import LAYOUTS, Battle, draw, recover, strike, team_reward, walk
+from envs.battle import LAYOUTS, Battle, draw, recover, shuffle, strike, team_reward, walk
 from run import episode_scheme
 from utils.errors import UserError
 
@@ -425,6 +426,58 @@ def test_drawing_from_the_lists_is_uniform_over_entries():
         shares = {action: entries[action] / entries.sum() for action in range(6) if entries[action]}
         assert_shares(Counter(drawn[:, row].tolist()), shares)
     assert draw(rng, np.zeros((0, 6), dtype=int)).shape == (0,)
+
+
+def dealt(*numbers):
+    """A generator that gives these numbers, all of them in one call."""
+
+    def random(size):
+        assert size == len(numbers)
+        return np.array(numbers, dtype=float)
+
+    return SimpleNamespace(random=random)
+
+
+def test_the_number_drawn_is_the_place_in_the_list():
+    options = np.tile([0, 3, 0, 1, 2, 0], (8, 1))  # N N N W E E
+    last = np.nextafter(1, 0)
+    drawn = draw(dealt(0, 0.17, 0.49, 0.51, 0.66, 0.67, 0.9, last), options)
+    assert drawn.tolist() == [NORTH, NORTH, NORTH, WEST, WEST, EAST, EAST, EAST]
+    for entries in range(1, 100):  # never beyond the list
+        assert draw(dealt(last), np.array([[0, entries, 0, 0, 0, 0]])) == [NORTH]
+
+
+# --- turns ---
+
+
+def test_those_who_attack_take_turns_by_the_numbers_that_they_draw():
+    assert shuffle(dealt(0.5, 0.9, 0.1, 0.5), np.array([2, 3, 5, 7])).tolist() == [5, 2, 7, 3]
+    rng = np.random.default_rng(0)
+    found = Counter(tuple(shuffle(rng, np.array([4, 6, 9])).tolist()) for _ in range(1200))
+    assert_shares(found, dict.fromkeys(permutations((4, 6, 9)), 1 / 6))
+
+
+def test_all_chance_is_in_the_doubles_of_the_generator():
+    """What `BattleBatch` relies on: how many each step draws, one by one as well as at once."""
+    env = situation("abc1 . . 2 .", health={"1": 1.0}, seed=3)
+    numbers, taken = np.random.default_rng(3).random(100), []
+
+    def random(size):
+        taken.append(size)
+        return numbers[sum(taken) - size : sum(taken)]
+
+    same = situation("abc1 . . 2 .", health={"1": 1.0})
+    same.rng = SimpleNamespace(random=random)
+    # keys and luck of a and b, the draw of 2 (1 is dead), nobody strikes; then 2 comes, and strikes
+    for actions, sizes in [
+        ([ATTACK, ATTACK, STAY], [2, 2, 1, 0, 0]),
+        ([STAY] * 3, [0, 0, 1, 0, 0]),
+        ([STAY] * 3, [0, 0, 1, 0, 0]),
+        ([ATTACK, STAY, ATTACK], [2, 2, 1, 1, 1]),
+    ]:
+        taken_before = len(taken)
+        assert env.step(actions) == same.step(actions) and everyone(env) == everyone(same)
+        assert taken[taken_before:] == sizes
 
 
 # --- health ---
