@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import numpy as np
+import numpy.typing as npt
 import torch as th
+from numba import njit
 from torch import Tensor
 
 MAX_ROUNDS = 50  # a bound only: sets of some hundred points settle in far fewer
+
+FloatArray = npt.NDArray[np.float64]
+BoolArray = npt.NDArray[np.bool_]
+IntArray = npt.NDArray[np.int64]
 
 
 def kmeans(points: Tensor, weights: Tensor, n_centroids: int) -> Tensor:
     """Cluster numbers of M point sets, deterministic and ordered by centroid x, then y.
 
     Starts from the farthest-point centroids: the first is the counted point with the smallest (x, y), each next one
-    the counted point farthest from the centroids so far. Sets with fewer distinct counted points than
-    ``n_centroids`` get one centroid for each; a set without counted points gets cluster 0 throughout.
+    the counted point farthest from the centroids so far (of equally far ones that with the smallest (x, y)). Sets with
+    fewer distinct counted points than ``n_centroids`` get one centroid for each; a set without counted points gets
+    cluster 0 throughout. A point that is equally near to several centroids joins the one that was chosen first.
+
+    The work is done on the CPU, wherever the points are.
 
     Args:
         points: [M, N, 2].
@@ -21,59 +31,101 @@ def kmeans(points: Tensor, weights: Tensor, n_centroids: int) -> Tensor:
         n_centroids: C.
 
     Returns:
-        [M, N] long in 0..C-1.
+        [M, N] long in 0..C-1, on the device of ``points``.
     """
-    points = points.double()  # ties between equal distances must not hang on rounding
-    centroids, used = _farthest_points(points, weights, n_centroids)
-    labels = _nearest(points, centroids, used)
-    for _ in range(MAX_ROUNDS):
-        centroids = _means(points, weights, labels, centroids)
-        moved = _nearest(points, centroids, used)
-        if th.equal(moved, labels):
-            break
-        labels = moved
-    order = _order(centroids, used)
-    rank = order.argsort(dim=1)
-    return rank.gather(1, labels)
+    # Double precision: ties between equal distances must not hang on rounding.
+    places = points.detach().to("cpu", th.float64).contiguous().numpy()
+    counted = weights.to("cpu", th.bool).contiguous().numpy()
+    return th.from_numpy(_label_sets(places, counted, n_centroids, MAX_ROUNDS)).to(points.device)
 
 
-def _farthest_points(points: Tensor, weights: Tensor, n_centroids: int) -> tuple[Tensor, Tensor]:
-    """Centroids [M, C, 2] to start from, and which of them are used [M, C]."""
-    # Points sorted by (x, y), the uncounted ones last: ties are then broken by place, not by agent number.
-    order = _order(points, weights)
-    points = points.gather(1, order.unsqueeze(-1).expand_as(points))
-    counted = weights.gather(1, order)
-    centroids = [points[:, 0]]
-    used = [counted[:, 0]]
-    distance = (points - points[:, :1]).square().sum(-1).masked_fill(~counted, -1.0)
-    for _ in range(1, n_centroids):
-        farthest, index = distance.max(dim=1)
-        chosen = points[th.arange(len(points), device=points.device), index]
-        centroids.append(chosen)
-        used.append(farthest > 0)
-        distance = th.minimum(distance, (points - chosen.unsqueeze(1)).square().sum(-1))
-    return th.stack(centroids, dim=1), th.stack(used, dim=1)
+# --- compiled; of one set: points [N, 2], counted [N], labels [N], centroids [C, 2], of which the first K are used ---
 
 
-def _order(points: Tensor, first: Tensor) -> Tensor:
-    """Indices [M, N] that sort points [M, N, 2] by x, then y, with those not marked ``first`` [M, N] at the end."""
-    order = points[..., 1].argsort(dim=1, stable=True)
-    order = order.gather(1, points[..., 0].gather(1, order).argsort(dim=1, stable=True))
-    return order.gather(1, (~first).long().gather(1, order).argsort(dim=1, stable=True))
+@njit(cache=True)
+def _label_sets(points: FloatArray, counted: BoolArray, n_centroids: int, max_rounds: int) -> IntArray:
+    """The labels [M, N] of all sets, points [M, N, 2]; a set is done once its labels stay."""
+    labels = np.zeros(counted.shape, dtype=np.int64)
+    centroids = np.empty((n_centroids, 2))
+    for m in range(len(points)):
+        used = _choose_start(points[m], counted[m], centroids)
+        if used == 0:
+            continue
+        _assign(points[m], centroids[:used], labels[m])
+        for _ in range(max_rounds):
+            _move(points[m], counted[m], labels[m], centroids[:used])
+            if not _assign(points[m], centroids[:used], labels[m]):
+                break
+        _renumber(labels[m], centroids[:used])
+    return labels
 
 
-def _nearest(points: Tensor, centroids: Tensor, used: Tensor) -> Tensor:
-    """The used centroid nearest to each point, [M, N]."""
-    # Axis by axis: a tensor [M, N, C, 2] would be the largest by far.
-    delta_x, delta_y = (points[:, :, None, axis] - centroids[:, None, :, axis] for axis in (0, 1))
-    distance = delta_x.square() + delta_y.square()
-    return distance.masked_fill(~used.unsqueeze(1), th.inf).argmin(dim=2)
+@njit(cache=True)
+def _choose_start(points: FloatArray, counted: BoolArray, centroids: FloatArray) -> int:
+    """Writes the farthest-point centroids; returns K, the number of those that differ."""
+    distances = np.full(len(points), np.inf)  # to the nearest centroid so far
+    for k in range(len(centroids)):
+        chosen = -1
+        for i in range(len(points)):
+            if counted[i] and (chosen < 0 or distances[i] > distances[chosen]):
+                chosen = i
+            elif counted[i] and distances[i] == distances[chosen] and _precedes(points[i], points[chosen]):
+                chosen = i
+        if chosen < 0 or distances[chosen] == 0:
+            return k
+        centroids[k] = points[chosen]
+        for i in range(len(points)):
+            distances[i] = min(distances[i], _square_distance(points[i], centroids[k]))
+    return len(centroids)
 
 
-def _means(points: Tensor, weights: Tensor, labels: Tensor, centroids: Tensor) -> Tensor:
-    """The means of the counted members of each cluster; a cluster without any keeps its centroid."""
-    counted = weights.to(points.dtype)
-    count = points.new_zeros(centroids.shape[:2]).scatter_add_(1, labels, counted).unsqueeze(-1)
-    index = labels.unsqueeze(-1).expand_as(points)
-    total = th.zeros_like(centroids).scatter_add_(1, index, points * counted.unsqueeze(-1))
-    return th.where(count > 0, total / count.clamp(min=1), centroids)
+@njit(cache=True)
+def _assign(points: FloatArray, centroids: FloatArray, labels: IntArray) -> bool:
+    """Labels every point with its nearest centroid; returns whether any label changed."""
+    moved = False
+    for i in range(len(points)):
+        nearest, least = 0, np.inf
+        for k in range(len(centroids)):
+            distance = _square_distance(points[i], centroids[k])
+            if distance < least:
+                nearest, least = k, distance
+        moved |= labels[i] != nearest
+        labels[i] = nearest
+    return moved
+
+
+@njit(cache=True)
+def _move(points: FloatArray, counted: BoolArray, labels: IntArray, centroids: FloatArray) -> None:
+    """Moves each centroid to the mean of its counted points; one without any stays."""
+    totals, sizes = np.zeros(centroids.shape), np.zeros(len(centroids))
+    for i in range(len(points)):
+        if counted[i]:
+            totals[labels[i], 0] += points[i, 0]
+            totals[labels[i], 1] += points[i, 1]
+            sizes[labels[i]] += 1
+    for k in range(len(centroids)):
+        if sizes[k] > 0:
+            centroids[k, 0] = totals[k, 0] / sizes[k]
+            centroids[k, 1] = totals[k, 1] / sizes[k]
+
+
+@njit(cache=True)
+def _renumber(labels: IntArray, centroids: FloatArray) -> None:
+    """Replaces each label by the place of its centroid in their order; of equal ones only the first has members."""
+    places = np.zeros(len(centroids), dtype=np.int64)
+    for k in range(len(centroids)):
+        for other in range(len(centroids)):
+            places[k] += _precedes(centroids[other], centroids[k])
+    for i in range(len(labels)):
+        labels[i] = places[labels[i]]
+
+
+@njit(cache=True)
+def _precedes(a: FloatArray, b: FloatArray) -> bool:
+    """Whether point ``a`` comes before ``b`` in the order by x, then y."""
+    return bool(a[0] < b[0] or (a[0] == b[0] and a[1] < b[1]))
+
+
+@njit(cache=True)
+def _square_distance(a: FloatArray, b: FloatArray) -> float:
+    return float((a[0] - b[0]) * (a[0] - b[0]) + (a[1] - b[1]) * (a[1] - b[1]))
