@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
+from envs.batch import EnvBatch
 from envs.battle import Battle
 from envs.gaussian_squeeze import GaussianSqueeze
 from envs.multiagentenv import MultiAgentEnv
@@ -29,6 +31,21 @@ def starcraft2(**kwargs: Any) -> MultiAgentEnv:
         )
     return import_module("smac.env").StarCraft2Env(**kwargs)
 
+
+def env_batch(envs: Sequence[Any]) -> EnvBatch:
+    """The environments ``envs``, of one class, as a batch: compiled for the domains of this project, else looped.
+
+    The compiled rules are imported only here, because that takes a second.
+    """
+    module, _, name = COMPILED.get(type(envs[0]), "envs.batch:LoopedBatch").partition(":")
+    return getattr(import_module(module), name)(envs)
+
+
+COMPILED: dict[type, str] = {
+    Warehouse: "envs.warehouse_batch:WarehouseBatch",
+    Battle: "envs.battle_batch:BattleBatch",
+    GaussianSqueeze: "envs.gaussian_squeeze_batch:GaussianSqueezeBatch",
+}
 
 REGISTRY = Registry("environment")
 REGISTRY["warehouse"] = partial(env_fn, env=Warehouse)

@@ -81,6 +81,44 @@ class EnvBatch(ABC):
         """The info dict of the last step of environment ``number``."""
 
 
+class LoopedBatch(EnvBatch):
+    """Environments of any kind, stepped one after the other."""
+
+    def __init__(self, envs: Sequence[Any]) -> None:
+        super().__init__(envs)
+        self._infos: list[dict[str, Any]] = [{} for _ in self.envs]
+
+    def reset(self) -> None:
+        for env in self.envs:
+            env.reset()
+
+    def observe(self, acting: IntArray, t: int, arrays: EpisodeArrays) -> None:
+        for b in acting:
+            env = self.envs[b]
+            _write("obs", arrays.obs[b, t], env.get_obs())
+            _write("state", arrays.state[b, t], env.get_state())
+            _write("avail_actions", arrays.avail_actions[b, t], env.get_avail_actions())
+
+    def step(self, acting: IntArray, actions: IntArray) -> Outcomes:
+        results = [self.envs[b].step(chosen) for b, chosen in zip(acting, actions, strict=True)]
+        rewards, ended, infos = zip(*results, strict=True)
+        for b, info in zip(acting, infos, strict=True):
+            self._infos[b] = info
+        limited = [bool(info.get("episode_limit", False)) for info in infos]
+        return Outcomes(np.array(rewards, dtype=np.float64), np.array(ended, dtype=bool), np.array(limited))
+
+    def info(self, number: int) -> dict[str, Any]:
+        return self._infos[number]
+
+
+def _write(key: str, place: npt.NDArray[Any], value: Any) -> None:
+    """Copies what an environment shows into its place; dimensions of size 1 may be missing, or be too many."""
+    shown = np.asarray(value)
+    if [size for size in shown.shape if size != 1] != [size for size in place.shape if size != 1]:
+        raise ValueError(f"'{key}': expected shape {place.shape}, got {shown.shape}")
+    place[...] = shown.reshape(place.shape)
+
+
 class Uniforms:
     """The numbers in [0, 1) that each of B generators would give next, drawn ahead in blocks.
 

@@ -13,8 +13,8 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from runners.base import observe
-from runners.batch_runner import Answer, BatchRunner, env_maker, env_seed
+from runners.base import observe, outcome
+from runners.batch_runner import BatchRunner, BoolArray, FloatArray, IntArray, env_maker, env_seed
 from utils.errors import UserError
 from utils.logging import Logger
 
@@ -52,11 +52,26 @@ class ParallelRunner(BatchRunner):
         for worker in self.workers:
             worker.close()
 
-    def _reset_envs(self) -> Sequence[dict[str, Any]]:
-        return self._ask_all(self.workers, "reset", [()] * self.batch_size)
+    def _start(self) -> None:
+        self._infos: list[dict[str, Any]] = [{} for _ in self.workers]
+        self._record(self._ask_all(self.workers, "reset", [()] * self.batch_size), np.arange(self.batch_size), 0)
 
-    def _step_envs(self, acting: list[int], actions: np.ndarray) -> Sequence[Answer]:
-        return self._ask_all([self.workers[i] for i in acting], "step", [(chosen,) for chosen in actions])
+    def _advance(self, acting: IntArray, actions: IntArray, t: int) -> tuple[FloatArray, BoolArray]:
+        answers = self._ask_all([self.workers[i] for i in acting], "step", [(chosen,) for chosen in actions])
+        rewards, ended, infos, observations = zip(*answers, strict=True)
+        self._record([outcome(*result) for result in zip(rewards, ended, infos, strict=True)], acting, t)
+        self._record(observations, acting, t + 1)
+        for i, info in zip(acting, infos, strict=True):
+            self._infos[i] = info
+        return np.array(rewards, dtype=np.float64), np.array(ended, dtype=bool)
+
+    def _last_info(self, number: int) -> dict[str, Any]:
+        return self._infos[number]
+
+    def _record(self, data: Sequence[dict[str, Any]], acting: IntArray, t: int) -> None:
+        """Writes what several environments gave for step t, in one go for each key."""
+        joined = {key: [[entry[key]] for entry in data] for key in data[0]}
+        self.batch.update(joined, bs=acting, ts=t)
 
     @staticmethod
     def _ask_all(workers: list[Worker], command: str, arguments: list[tuple[Any, ...]]) -> list[Any]:

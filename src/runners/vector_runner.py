@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import torch as th
 
-from runners.base import observe
-from runners.batch_runner import Answer, BatchRunner, env_maker
+from components.episode_buffer import EpisodeBatch
+from envs import env_batch
+from envs.batch import EpisodeArrays
+from runners.batch_runner import BatchRunner, BoolArray, FloatArray, IntArray, env_maker
 from utils.logging import Logger
 
 
 class VectorRunner(BatchRunner):
-    """Steps ``batch_size_run`` environments one after the other; a rollout is one episode of each.
+    """Steps ``batch_size_run`` environments together in this process; a rollout is one episode of each.
 
-    What it saves is the agents' work, done once for all environments: for fast environments it is the fastest runner.
-    The environments have the seeds that they have in the parallel runner, and the episodes are the same.
+    The domains of this project have compiled rules that step them all at once and write straight into the batch; other
+    environments are stepped one after the other, which still saves most of the agents' work. The environments have the
+    seeds that they have in the parallel runner, and the episodes are the same.
     """
 
     def __init__(self, args: SimpleNamespace, logger: Logger) -> None:
@@ -26,6 +29,7 @@ class VectorRunner(BatchRunner):
         try:
             for i in range(self.batch_size):
                 self.envs.append(env_maker(args, i)())
+            self.env_batch = env_batch(self.envs)
         except BaseException:
             self.close_env()
             raise
@@ -44,15 +48,42 @@ class VectorRunner(BatchRunner):
         for env in self.envs:
             env.close()
 
-    def _reset_envs(self) -> Sequence[dict[str, Any]]:
-        for env in self.envs:
-            env.reset()
-        return [observe(env) for env in self.envs]
+    def _start(self) -> None:
+        self._host = self.batch if th.device(self.args.device).type == "cpu" else self._pinned_batch()
+        names = ("obs", "state", "avail_actions", "reward", "terminated", "filled")
+        self._arrays = {name: self._host[name].numpy() for name in names}
+        self.env_batch.reset()
+        self._observe(np.arange(self.batch_size), 0)
 
-    def _step_envs(self, acting: list[int], actions: np.ndarray) -> Sequence[Answer]:
-        return [self._step(self.envs[i], chosen) for i, chosen in zip(acting, actions, strict=True)]
+    def _pinned_batch(self) -> EpisodeBatch:
+        """A batch in page-locked memory, from which copies to the GPU do not wait for each other."""
+        scheme, groups, size, length = self._batch_args
+        batch = EpisodeBatch(scheme, groups, size, length, preprocess=self._preprocess)
+        for key, tensor in batch.data.transition_data.items():
+            batch.data.transition_data[key] = tensor.pin_memory()
+        return batch
 
-    @staticmethod
-    def _step(env: Any, actions: np.ndarray) -> Answer:
-        reward, terminated, info = env.step(actions)
-        return reward, terminated, info, observe(env)
+    def _observe(self, acting: IntArray, t: int) -> None:
+        arrays = self._arrays
+        where = EpisodeArrays(arrays["obs"], arrays["state"], arrays["avail_actions"])
+        self.env_batch.observe(acting, t, where)
+        arrays["filled"][acting, t] = 1
+        self._upload(("obs", "state", "avail_actions", "filled"), t)
+
+    def _advance(self, acting: IntArray, actions: IntArray, t: int) -> tuple[FloatArray, BoolArray]:
+        outcomes = self.env_batch.step(acting, actions)
+        self._arrays["reward"][acting, t, 0] = outcomes.rewards
+        # An episode that only its time limit ended has not terminated.
+        self._arrays["terminated"][acting, t, 0] = outcomes.ended & ~outcomes.limited
+        self._upload(("reward", "terminated"), t)
+        self._observe(acting, t + 1)
+        return outcomes.rewards, outcomes.ended
+
+    def _upload(self, keys: tuple[str, ...], t: int) -> None:
+        """Copies step t of some keys to the device on which the agents act."""
+        if self._host is not self.batch:
+            for key in keys:
+                self.batch[key][:, t].copy_(self._host[key][:, t], non_blocking=True)
+
+    def _last_info(self, number: int) -> dict[str, Any]:
+        return self.env_batch.info(number)

@@ -48,7 +48,7 @@ def knows_sequences(mac: Any) -> bool:
 
 @cache
 def _is_as_derived(cls: Any, steps: tuple[str, ...]) -> bool:
-    """Whether ``cls`` has ``forward_sequence`` and takes none of ``steps`` from a class below the one that defines it."""
+    """Whether ``cls`` has ``forward_sequence`` and takes none of ``steps`` from a class below its definer."""
     fast = "forward_sequence"
     definer = next((base for base in cls.__mro__ if fast in vars(base)), None)
     if definer is None:
