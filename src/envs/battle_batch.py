@@ -49,6 +49,8 @@ class Board(NamedTuple):
         max_health, recovery: float, health points, and those that the wounded gain in a turn.
         north, attack: int, these actions; south, west and east follow north.
         radius: int, how many cells anybody sees in each direction.
+        window: as many ints as a window has rows, how far the western end of each of its rows is from its centre in the
+            flattened grid, from the north. A tuple, whose length the compiler knows: it unrolls the loops.
         width: int, how far a cell is from its northern neighbour in the flattened grid.
         field: int64 [height * width], the cells of the field as the state has them.
         walks: int64 [C, 6], the cell in which each action from each cell ends; set for the field only.
@@ -62,6 +64,7 @@ class Board(NamedTuple):
     north: int
     attack: int
     radius: int
+    window: tuple[int, ...]
     width: int
     field: IntArray
     walks: IntArray
@@ -190,6 +193,7 @@ def _board(env: Battle) -> Board:
         north=NORTH,
         attack=ATTACK,
         radius=view.radius,
+        window=tuple(view.windows(np.array([0]))[0, :: view.side].tolist()),
         width=env.width + 2 * view.radius,
         field=np.ascontiguousarray(env.field),
         walks=walks,
@@ -447,7 +451,7 @@ def _write_obs(cell: int, own: float, board: Board, scratch: Scratch, obs: Shown
     if own == 0:
         obs[:] = 0
         return
-    size = board.outside.shape[1]
+    size = len(board.window) ** 2
     centre = size // 2
     for i in range(size):
         obs[i] = 0
@@ -461,8 +465,8 @@ def _write_obs(cell: int, own: float, board: Board, scratch: Scratch, obs: Shown
 @njit(cache=True)
 def _write_window(shown: ShownArray, cell: int, board: Board, obs: ShownArray, start: int) -> None:
     """What is around ``cell``, row by row from the north-west corner, to ``obs`` from the entry ``start`` on."""
-    side = 2 * board.radius + 1
+    side = len(board.window)
     for row in range(side):
-        first = cell + (board.radius - row) * board.width - board.radius
+        first = cell + board.window[row]
         for column in range(side):
             obs[start + row * side + column] = shown[first + column]
