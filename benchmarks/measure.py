@@ -146,7 +146,8 @@ def measure_train(row: Row, effort: Effort) -> Results:
     """One update on synthetic episodes of EPyMARL's sizes, beside its floor."""
     args = update_args(row.alg, row.env, row.n_agents)
     learner, batch = make_learner(args), synthetic_batch(args, BATCH)
-    return _train_results(lambda: learner.train(batch, 0, 0), effort)
+    # A fresh view each time: learners keep what they derive from a batch with it.
+    return _train_results(lambda: learner.train(batch[:], 0, 0), effort)
 
 
 def update_args(alg: str, env: str, n_agents: int) -> SimpleNamespace:
@@ -196,13 +197,13 @@ def measure_subteams(row: Row, effort: Effort) -> Results:
 
     def train() -> None:
         loop.show(newest)
-        loop.train(sample)
+        loop.train(sample[:])
 
     loop.train(sample)  # takes in the episodes of the rollout, so that only the newest are left to the others
     results = _train_results(train, effort)
     if row.assigner:
         assigner = loop.experiment.learner.assigner
-        results |= _assigner_results(lambda: assign_and_learn(assigner, sample, newest), effort)
+        results |= _assigner_results(lambda: assign_and_learn(assigner, sample[:], newest[:]), effort)
     loop.close()
     return results
 

@@ -44,7 +44,8 @@ class QMixer(nn.Module):
         check_shape("agent_qs", agent_qs, (*states.shape[:2], self.n_agents))
         w_1, w_final, b_1, v = self._of_states(states)
         w_1 = w_1.abs().unflatten(-1, (self.n_agents, self.embed_dim))
-        hidden = (agent_qs.unsqueeze(-2) @ w_1).squeeze(-2) + b_1
+        # A sum of products, not a batched matrix product: one such row of N values per state is too small to be fast.
+        hidden = (agent_qs.unsqueeze(-1) * w_1).sum(-2) + b_1
         return (F.elu(hidden) * w_final.abs()).sum(-1, keepdim=True) + v
 
     def _of_states(self, states: Tensor) -> list[Tensor]:
