@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 import torch as th
 
-from components.episode_buffer import EpisodeBatch, ReplayBuffer, check_memory
+from components.episode_buffer import EpisodeBatch, ReplayBuffer, buffer_bytes, check_memory
 from components.transforms import OneHot
 from controllers import REGISTRY as mac_REGISTRY
+from envs.checks import check_dtypes
 from learners import REGISTRY as le_REGISTRY
 from runners import REGISTRY as r_REGISTRY
 from runners.base import rollouts_per_test
@@ -46,6 +47,7 @@ def build(config: Mapping[str, Any]) -> Experiment:
         th.set_num_threads(args.n_threads)
     seed_everything(args.seed)
     logger = Logger(get_logger())
+    warn_of_busy_cores(args, logger)
     runner = r_REGISTRY[args.runner](args, logger)
     try:
         return _assemble(args, logger, runner)
@@ -80,6 +82,8 @@ def _assemble(args: SimpleNamespace, logger: Logger, runner: Any) -> Experiment:
     buffer = None
     if not args.evaluate:
         buffer = ReplayBuffer(scheme, groups, args.buffer_size, length, preprocess, buffer_device)
+        size = buffer_bytes(scheme, groups, args.buffer_size, length, preprocess)
+        logger.console_logger.info(f"Replay buffer: up to {args.buffer_size} episodes, {size / 2**20:.1f} MiB")
     return Experiment(args, logger, runner, mac, learner, buffer)
 
 
@@ -108,6 +112,22 @@ def check_ranges(args: SimpleNamespace) -> None:
             f"batch_size: expected at most buffer_size={args.buffer_size} episodes, got {args.batch_size}: "
             "raise buffer_size or lower batch_size"
         )
+    due = args.episodes_per_update
+    if not args.evaluate and due is not None and due > args.batch_size_run and due % args.batch_size_run:
+        raise UserError(
+            f"batch_size_run={args.batch_size_run}: expected a divisor of episodes_per_update={due}, or no less than "
+            "that: rollouts would reach beyond the updates that are due"
+        )
+
+
+def warn_of_busy_cores(args: SimpleNamespace, logger: Logger) -> None:
+    """One line if there are more worker processes than cores to run them on."""
+    cores = os.cpu_count() or 1
+    if args.runner == "parallel" and args.batch_size_run > cores:
+        logger.console_logger.warning(
+            f"batch_size_run={args.batch_size_run}: runner=parallel steps so many environments in processes of their "
+            f"own, but this machine has only {cores} cores"
+        )
 
 
 def check_environment(args: SimpleNamespace, env_info: Mapping[str, Any]) -> None:
@@ -127,17 +147,27 @@ def describe_environment(args: SimpleNamespace, env_info: Mapping[str, Any]) -> 
 
 
 def episode_scheme(env_info: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, int], dict[str, Any]]:
-    """Scheme, groups and preprocess of the episodes, as in PyMARL."""
+    """Scheme, groups and preprocess of the episodes, as in PyMARL, with the dtypes in which a replay buffer keeps them.
+
+    Raises:
+        UserError: the environment declares dtypes that the buffer cannot use.
+    """
+    n_actions, dtypes = env_info["n_actions"], env_info.get("dtypes", {})
+    check_dtypes(dtypes)
     scheme = {
         "state": {"vshape": env_info["state_shape"]},
         "obs": {"vshape": env_info["obs_shape"], "group": "agents"},
         "actions": {"vshape": (1,), "group": "agents", "dtype": th.long},
-        "avail_actions": {"vshape": (env_info["n_actions"],), "group": "agents", "dtype": th.int},
+        "avail_actions": {"vshape": (n_actions,), "group": "agents", "dtype": th.int},
         "reward": {"vshape": (1,)},
         "terminated": {"vshape": (1,), "dtype": th.uint8},
     }
+    for key, name in dtypes.items():
+        scheme[key]["stored"] = getattr(th, name)
+    if n_actions <= 256:
+        scheme["actions"]["stored"] = th.uint8
     groups = {"agents": env_info["n_agents"]}
-    preprocess = {"actions": ("actions_onehot", [OneHot(out_dim=env_info["n_actions"])])}
+    preprocess = {"actions": ("actions_onehot", [OneHot(out_dim=n_actions)])}
     return scheme, groups, preprocess
 
 

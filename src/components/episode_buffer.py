@@ -27,9 +27,9 @@ class EpisodeBatch:
 
     A scheme maps a key to ``vshape`` (trailing shape, or an int) and optionally ``dtype`` (float32),
     ``group`` (its size becomes a dimension before vshape: ``"agents"`` gives ``[B, T, N, *vshape]``)
-    and ``episode_const`` (no time dimension). ``batch["key"]`` is the tensor, ``batch["a", "b"]`` a
-    batch of two keys, ``batch[episodes]`` and ``batch[episodes, steps]`` are smaller batches. The key
-    ``filled`` [B, T, 1] marks the steps that hold data.
+    and ``episode_const`` (no time dimension); ``stored`` is for `ReplayBuffer`. ``batch["key"]`` is the
+    tensor, ``batch["a", "b"]`` a batch of two keys, ``batch[episodes]`` and ``batch[episodes, steps]`` are
+    smaller batches. The key ``filled`` [B, T, 1] marks the steps that hold data.
 
     Args:
         scheme: the keys, as above; ``filled`` is reserved.
@@ -107,28 +107,33 @@ class EpisodeBatch:
         """
         self._derived.clear()
         episodes, steps = _as_index(bs), _as_index(ts)
+        span = self._span(episodes, steps)
+        if mark_filled and not data.keys().isdisjoint(self.data.transition_data):
+            self.data.transition_data["filled"][episodes, steps] = 1
         where: tuple[Any, ...]
         for key, value in data.items():
             if key in self.data.transition_data:
                 store, where = self.data.transition_data, (episodes, steps)
-                if mark_filled:
-                    store["filled"][where] = 1
             elif key in self.data.episode_data:
                 store, where = self.data.episode_data, (episodes,)
             else:
                 raise KeyError(f"'{key}' is not in the batch's scheme: {', '.join(self.scheme)}")
-            target = store[key]
-            place = target[where]
-            value = _as_tensor(value, target)
-            if _long_dims(value) != _long_dims(place):
-                raise ValueError(f"'{key}': expected shape {tuple(place.shape)}, got {tuple(value.shape)}")
-            value = value.reshape(place.shape)
-            target[where] = value
+            place = (*span[: len(where)], *store[key].shape[len(where) :])
+            value = _as_tensor(value, store[key])
+            if _long_dims(value.shape) != _long_dims(place):
+                raise ValueError(f"'{key}': expected shape {place}, got {tuple(value.shape)}")
+            value = value.reshape(place)
+            store[key][where] = value
             if key in self.preprocess:
                 new_key, transforms = self.preprocess[key]
                 for transform in transforms:
                     value = transform.transform(value)
-                store[new_key][where] = value.reshape(store[new_key][where].shape)
+                place = (*span[: len(where)], *store[new_key].shape[len(where) :])
+                store[new_key][where] = value.reshape(place)
+
+    def _span(self, episodes: Any, steps: Any) -> tuple[int, ...]:
+        """How many episodes and steps these indices select; not read off a key, of which it would copy data."""
+        return tuple(th.empty(1).expand(self.batch_size, self.max_seq_length)[episodes, steps].shape)
 
     def __getitem__(self, item: Any) -> Any:
         if isinstance(item, str):
@@ -160,8 +165,7 @@ class EpisodeBatch:
         transition = {key: tensor[episodes, steps] for key, tensor in self.data.transition_data.items()}
         constant = {key: tensor[episodes] for key, tensor in self.data.episode_data.items()}
         data = SimpleNamespace(transition_data=transition, episode_data=constant)
-        # Not read off a tensor: a batch of selected keys may hold none that has a time dimension.
-        batch_size, length = th.empty(1).expand(self.batch_size, self.max_seq_length)[episodes, steps].shape
+        batch_size, length = self._span(episodes, steps)
         return EpisodeBatch(self.scheme, self.groups, batch_size, length, data, self.preprocess, self.device)
 
     def max_t_filled(self) -> int:
@@ -177,6 +181,10 @@ class EpisodeBatch:
 
 class ReplayBuffer(EpisodeBatch):
     """A ring of the newest ``buffer_size`` episodes.
+
+    A key of the scheme may say in which dtype the buffer keeps it (``"stored": th.uint8``), which has to hold all its
+    values exactly. Only ``data`` shows these tensors: what indexing and sampling give has the scheme's ``dtype``, and
+    is a copy where the two differ.
 
     Raises:
         UserError: the buffer would not fit into the memory that is free, before any of it is allocated.
@@ -197,32 +205,84 @@ class ReplayBuffer(EpisodeBatch):
         self.buffer_index = 0
         self.episodes_in_buffer = 0
 
+    def _allocate(self, scheme: Scheme) -> None:
+        super()._allocate({key: {**info, "dtype": stored_dtype(info)} for key, info in scheme.items()})
+
     def insert_episode_batch(self, ep_batch: EpisodeBatch) -> None:
-        """Stores the episodes, over the oldest ones once the buffer is full."""
+        """Stores the episodes, over the oldest ones once the buffer is full.
+
+        Raises:
+            UserError: the first episodes hold a value that the dtype which is to store it cannot hold.
+        """
+        if self.episodes_in_buffer == 0:  # only once, for speed: what is declared wrongly mostly shows at once
+            self._check_exact(ep_batch)
         start, room = 0, self.buffer_size - self.buffer_index
         while start < ep_batch.batch_size:
             part = ep_batch[start : start + room] if ep_batch.batch_size - start > room else ep_batch[start:]
             self._insert(part)
             start, room = start + part.batch_size, self.buffer_size - self.buffer_index
 
+    def _check_exact(self, ep_batch: EpisodeBatch) -> None:
+        for key in ep_batch.scheme:
+            values, dtype = ep_batch[key], stored_dtype(self.scheme[key])
+            if dtype == values.dtype:
+                continue
+            changed = values.to(dtype).to(values.dtype) != values
+            if changed.any():
+                name = str(dtype).removeprefix("torch.")
+                raise UserError(
+                    f"get_env_info()['dtypes']: '{key}' is stored as {name}, which cannot hold the value "
+                    f"{values[changed][0].item()}; declare a dtype that holds all values"
+                )
+
     def _insert(self, part: EpisodeBatch) -> None:
         rows = slice(self.buffer_index, self.buffer_index + part.batch_size)
         # Steps behind a short episode must not keep what an older, longer one left there.
         self.data.transition_data["filled"][rows] = 0
-        self.update(part.data.transition_data, rows, slice(0, part.max_seq_length), mark_filled=False)
-        self.update(part.data.episode_data, rows)
+        for key, values in part.data.transition_data.items():
+            self.data.transition_data[key][rows, : part.max_seq_length].copy_(values)
+        for key, values in part.data.episode_data.items():
+            self.data.episode_data[key][rows].copy_(values)
         self.episodes_in_buffer = max(self.episodes_in_buffer, rows.stop)
         self.buffer_index = rows.stop % self.buffer_size
+
+    def _tensor(self, key: str) -> th.Tensor:
+        return self._as_in_scheme(key, super()._tensor(key))
+
+    def _select_steps(self, item: Any) -> EpisodeBatch:
+        part = super()._select_steps(item)
+        for store in (part.data.transition_data, part.data.episode_data):
+            for key, values in store.items():
+                store[key] = self._as_in_scheme(key, values)
+        return part
+
+    def _as_in_scheme(self, key: str, values: th.Tensor) -> th.Tensor:
+        return values.to(self.scheme[key].get("dtype", th.float32))
 
     def can_sample(self, batch_size: int) -> bool:
         """Whether the buffer holds at least ``batch_size`` episodes."""
         return self.episodes_in_buffer >= batch_size
 
     def sample(self, batch_size: int) -> EpisodeBatch:
-        """``batch_size`` different episodes, uniformly, drawn with NumPy's global generator."""
+        """``batch_size`` different episodes, uniformly, drawn with NumPy's global generator.
+
+        Returns:
+            Copies of the episodes, cut to the steps of the longest.
+        """
         if not self.can_sample(batch_size):
             raise ValueError(f"batch_size: the buffer holds {self.episodes_in_buffer} episodes, got {batch_size}")
-        return self[np.random.choice(self.episodes_in_buffer, batch_size, replace=False)]
+        drawn = np.random.choice(self.episodes_in_buffer, batch_size, replace=False)
+        rows = th.as_tensor(drawn, device=self.device)
+        length = int(self.data.transition_data["filled"].index_select(0, rows).sum(1).max())
+        transition = {
+            key: self._as_in_scheme(key, values[:, :length].index_select(0, rows))
+            for key, values in self.data.transition_data.items()
+        }
+        constant = {
+            key: self._as_in_scheme(key, values.index_select(0, rows)) for key, values in self.data.episode_data.items()
+        }
+        data = SimpleNamespace(transition_data=transition, episode_data=constant)
+        return EpisodeBatch(self.scheme, self.groups, batch_size, length, data, self.preprocess, self.device)
 
     def __repr__(self) -> str:
         return f"ReplayBuffer({self.episodes_in_buffer}/{self.buffer_size} episodes, keys={list(self.scheme)})"
@@ -248,18 +308,24 @@ def concatenate(batches: Sequence[EpisodeBatch]) -> EpisodeBatch:
 
 
 def full_scheme(scheme: Mapping[str, Mapping[str, Any]], preprocess: Preprocess | None) -> Scheme:
-    """``scheme`` with ``filled`` and the keys that ``preprocess`` writes."""
+    """``scheme`` with ``filled`` and the keys that ``preprocess`` writes, stored as the last transform says."""
     if "filled" in scheme:
         raise ValueError("'filled' is a reserved key of the batch's scheme")
     full = {key: dict(info) for key, info in scheme.items()}
     for key, (new_key, transforms) in (preprocess or {}).items():
         info = dict(full[key])
-        vshape, dtype = _vshape(info), info.get("dtype", th.float32)
+        vshape, dtype, stored = _vshape(info), info.get("dtype", th.float32), stored_dtype(info)
         for transform in transforms:
             vshape, dtype = transform.infer_output_info(vshape, dtype)
-        full[new_key] = {**info, "vshape": vshape, "dtype": dtype}
-    full["filled"] = {"vshape": (1,), "dtype": th.long}
+            stored = transform.stored or dtype
+        full[new_key] = {**info, "vshape": vshape, "dtype": dtype, "stored": stored}
+    full["filled"] = {"vshape": (1,), "dtype": th.long, "stored": th.uint8}
     return full
+
+
+def stored_dtype(info: Mapping[str, Any]) -> th.dtype:
+    """The dtype in which a replay buffer keeps a key of this entry in the scheme."""
+    return info.get("stored") or info.get("dtype", th.float32)
 
 
 def buffer_bytes(
@@ -269,9 +335,9 @@ def buffer_bytes(
     max_seq_length: int,
     preprocess: Preprocess | None = None,
 ) -> int:
-    """Bytes that a batch of these sizes takes."""
+    """Bytes that a replay buffer of these sizes takes."""
     return episodes * sum(
-        prod(_step_shape(key, info, groups, max_seq_length)) * info.get("dtype", th.float32).itemsize
+        prod(_step_shape(key, info, groups, max_seq_length)) * stored_dtype(info).itemsize
         for key, info in full_scheme(scheme, preprocess).items()
     )
 
@@ -322,9 +388,9 @@ def _as_index(index: Index) -> Any:
     return chosen if chosen.dtype == th.bool else chosen.long()
 
 
-def _long_dims(tensor: th.Tensor) -> list[int]:
+def _long_dims(shape: Sequence[int]) -> list[int]:
     """The dimensions that are not of size 1."""
-    return [size for size in tensor.shape if size != 1]
+    return [size for size in shape if size != 1]
 
 
 def _as_tensor(value: Any, like: th.Tensor) -> th.Tensor:
@@ -333,5 +399,6 @@ def _as_tensor(value: Any, like: th.Tensor) -> th.Tensor:
         if isinstance(value, (list, tuple)) and value and isinstance(value[0], th.Tensor):
             value = th.stack([th.as_tensor(entry) for entry in value])
         else:
-            value = th.from_numpy(np.array(value, order="C"))  # a copy: the environment's array may be read-only
+            # PyTorch takes no array with negative strides, and warns of one that may be read only: these are copied.
+            value = th.from_numpy(np.require(value, requirements=("C", "W")))
     return value.to(dtype=like.dtype, device=like.device)

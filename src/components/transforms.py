@@ -6,7 +6,13 @@ import torch as th
 
 
 class Transform:
-    """A function on tensors that knows the shape and dtype of its result."""
+    """A function on tensors that knows the shape and dtype of its result.
+
+    Attributes:
+        stored: the dtype in which a replay buffer keeps results, which must hold them exactly; None for their own.
+    """
+
+    stored: th.dtype | None = None
 
     def transform(self, tensor: th.Tensor) -> th.Tensor:
         """The transformed tensor."""
@@ -19,6 +25,8 @@ class Transform:
 
 class OneHot(Transform):
     """Integers ``[..., 1]`` to one-hot rows ``[..., out_dim]`` (float32)."""
+
+    stored = th.uint8
 
     def __init__(self, out_dim: int) -> None:
         self.out_dim = out_dim

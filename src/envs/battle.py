@@ -303,6 +303,7 @@ class Battle(MultiAgentEnv):
             **super().get_env_info(),
             "agent_position_index": np.stack([x, x + 1], axis=1),
             "agent_alive_index": x + 2,
+            "dtypes": {"avail_actions": "uint8"},
         }
 
     @property

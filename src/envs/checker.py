@@ -27,7 +27,7 @@ METHODS = (
     *("reset", "step", "get_obs", "get_obs_agent", "get_obs_size", "get_state", "get_state_size", "get_avail_actions"),
     *("get_avail_agent_actions", "get_total_actions", "get_env_info", "get_stats", "close"),
 )
-READERS = ("get_obs", "get_state", "get_avail_actions")
+READERS = {"obs": "get_obs", "state": "get_state", "avail_actions": "get_avail_actions"}
 SIZES = ("state_shape", "obs_shape", "n_actions", "n_agents", "episode_limit")
 SIZE_METHODS = {"state_shape": "get_state_size", "obs_shape": "get_obs_size", "n_actions": "get_total_actions"}
 
@@ -142,7 +142,10 @@ def _is_size(value: Any, may_be_tuple: bool) -> bool:
 
 
 def _check_optional(info: dict[str, Any]) -> Iterator[str]:
-    """The optional keys: where the state holds positions and lives, and whether agents need their identity."""
+    """The optional keys: where the state holds positions and lives, whether agents need their identity, dtypes."""
+    from envs.checks import check_dtypes  # here, because a script must put src on the path first
+    from utils.errors import UserError
+
     n_agents, state_shape = info["n_agents"], info["state_shape"]
     for key, shape in (("agent_position_index", (n_agents, 2)), ("agent_alive_index", (n_agents,))):
         if key not in info:
@@ -156,6 +159,10 @@ def _check_optional(info: dict[str, Any]) -> Iterator[str]:
             yield f"get_env_info()['{key}'] points outside the state of size {state_shape}"
     if not isinstance(info.get("needs_agent_id", False), bool):
         yield f"get_env_info()['needs_agent_id'] is {info['needs_agent_id']!r}, expected True or False"
+    try:
+        check_dtypes(info.get("dtypes", {}))
+    except UserError as error:
+        yield str(error)
 
 
 def _play(env: Any, rng: np.random.Generator, record: list[Any]) -> Iterator[str]:
@@ -169,7 +176,7 @@ def _play(env: Any, rng: np.random.Generator, record: list[Any]) -> Iterator[str
         if problems:  # no use in playing on
             yield from problems
             return
-        read = [(name, getattr(env, name)()) for name in READERS]
+        read = [(name, getattr(env, name)()) for name in READERS.values()]
         handed_out += [(name, returned, np.array(returned)) for name, returned in read]
         result = env.step(_random_actions(rng, np.asarray(read[-1][1])))
         problems = list(_check_result(result))
@@ -206,6 +213,8 @@ def _check_reading(env: Any, info: dict[str, Any]) -> Iterator[str]:
     if problems:
         yield from problems
         return
+    for key, dtype in info.get("dtypes", {}).items():
+        yield from _check_held(env, key, dtype)
     avail = np.asarray(env.get_avail_actions())
     if not np.isin(avail, (0, 1)).all():
         yield "get_avail_actions() holds values other than 0 and 1"
@@ -226,6 +235,15 @@ def _check_array(env: Any, name: str, shape: tuple[int, ...]) -> Iterator[str]:
         yield f"{name}() holds values that are not finite"
     elif not np.array_equal(array, np.asarray(getattr(env, name)())):
         yield f"{name}() gives something else when it is read twice"
+
+
+def _check_held(env: Any, key: str, dtype: str) -> Iterator[str]:
+    """That the declared dtype holds exactly what the episodes hold of ``key``."""
+    shown = np.asarray(getattr(env, READERS[key])()).astype(np.int32 if key == "avail_actions" else np.float32)
+    with np.errstate(invalid="ignore", over="ignore"):  # values out of its range
+        lost = shown.astype(dtype).astype(shown.dtype) != shown
+    if lost.any():
+        yield f"get_env_info()['dtypes'] stores '{key}' as {dtype}, which cannot hold {shown[lost][0]}"
 
 
 def _as_array(returned: Any) -> npt.NDArray | None:

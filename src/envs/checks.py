@@ -1,4 +1,4 @@
-"""Checks of what the environments of this project are given."""
+"""Checks of what the environments of this project are given, and of what any environment declares."""
 
 from __future__ import annotations
 
@@ -9,6 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from utils.errors import UserError
+
+# What an environment may declare in get_env_info()["dtypes"]: names that NumPy and PyTorch share.
+STORED_KEYS = ("obs", "state", "avail_actions")
+STORED_DTYPES = ("uint8", "int8", "int16", "float16", "float32")
 
 
 def check_count(key: str, value: Any) -> None:
@@ -37,3 +41,16 @@ def check_batch_actions(
             f"actions: expected {shape[0]} x {shape[1]} numbers in 0..{n_actions - 1}, got {checked.tolist()}"
         )
     return checked
+
+
+def check_dtypes(dtypes: Any) -> None:
+    """Raises UserError unless ``get_env_info()["dtypes"]`` maps some of ``STORED_KEYS`` to ``STORED_DTYPES``."""
+    if not isinstance(dtypes, dict):
+        raise UserError(f"get_env_info()['dtypes']: expected a dict, got {dtypes!r}")
+    for key, name in dtypes.items():
+        if key not in STORED_KEYS:
+            raise UserError(f"get_env_info()['dtypes']: unknown key {key!r}, known are {', '.join(STORED_KEYS)}")
+        if not isinstance(name, str) or name not in STORED_DTYPES:
+            raise UserError(
+                f"get_env_info()['dtypes']: expected one of {', '.join(STORED_DTYPES)} for '{key}', got {name!r}"
+            )

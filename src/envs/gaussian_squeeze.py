@@ -96,7 +96,8 @@ class GaussianSqueeze(MultiAgentEnv):
 
     def get_env_info(self) -> dict[str, Any]:
         """Sizes, and that agents need their identity. There are no positions and no lives."""
-        return {**super().get_env_info(), "needs_agent_id": True}
+        dtypes = {"obs": "uint8", "state": "uint8", "avail_actions": "uint8"}
+        return {**super().get_env_info(), "needs_agent_id": True, "dtypes": dtypes}
 
     def get_stats(self) -> dict[str, float]:
         """The system performance of this episode, 0 before its step."""

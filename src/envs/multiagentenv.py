@@ -100,7 +100,11 @@ class MultiAgentEnv:
         - ``agent_position_index``: int [N, 2], the state entries with each agent's x and y, both in one scale,
         - ``agent_alive_index``: int [N], the state entry that is positive as long as the agent lives,
         - ``needs_agent_id``: True if the agents cannot do without their identity, so that ``obs_agent_id=False`` is
-          refused.
+          refused,
+        - ``dtypes``: the dtypes in which the replay buffer keeps ``obs``, ``state`` and ``avail_actions``, such as
+          ``{"obs": "uint8", "avail_actions": "uint8"}``, where a smaller one than float32 (int32 for
+          ``avail_actions``) holds every value exactly: uint8, int8, int16, float16, or float32. Everyone else sees
+          the usual ones.
         """
         return {
             "state_shape": self.get_state_size(),

@@ -270,13 +270,24 @@ class Warehouse(MultiAgentEnv):
         return N_ACTIONS
 
     def get_env_info(self) -> dict[str, Any]:
-        """Sizes, and where the state holds each agent's (x, y) and whether it lives (always)."""
+        """Sizes, where the state holds each agent's (x, y) and whether it lives (always), and compact dtypes."""
         first = self.get_state_size() - self.n_agents * AGENT_FEATURES
         x = first + AGENT_FEATURES * np.arange(self.n_agents)
         return {
             **super().get_env_info(),
             "agent_position_index": np.stack([x, x + 1], axis=1),
             "agent_alive_index": x + 2,
+            "dtypes": self._dtypes(),
+        }
+
+    def _dtypes(self) -> dict[str, str]:
+        """What holds everything shown exactly: small counts, positions over a power of two, multiples of 1 / N."""
+        power_of_two = self.n_agents & (self.n_agents - 1) == 0
+        exact_halves = power_of_two and self.n_agents <= 256 and max(self.layout.shape) <= 2048
+        return {
+            "obs": "uint8" if self.n_agents <= 256 else "int16",
+            "state": "float16" if exact_halves else "float32",
+            "avail_actions": "uint8",
         }
 
     def get_stats(self) -> dict[str, int]:

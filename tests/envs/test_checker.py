@@ -152,6 +152,25 @@ BROKEN = {
     "get_env_info()['agent_alive_index'] has shape (3,), expected (2,)": with_info(agent_alive_index=[0, 1, 2]),
     "get_env_info()['agent_alive_index'] points outside the state of size 5": with_info(agent_alive_index=[0, 5]),
     "get_env_info()['agent_alive_index'] holds float64, expected integers": with_info(agent_alive_index=[0.0, 1.0]),
+    "get_env_info()['dtypes']: expected a dict, got 'uint8'": with_info(dtypes="uint8"),
+    "get_env_info()['dtypes']: unknown key 'reward', known are obs, state, avail_actions": with_info(
+        dtypes={"reward": "float16"}
+    ),
+    "get_env_info()['dtypes']: expected one of uint8, int8, int16, float16, float32 for 'obs', got 'byte'": with_info(
+        dtypes={"obs": "byte"}
+    ),
+    "get_env_info()['dtypes'] stores 'state' as float16, which cannot hold 2049.0": broken(
+        get_env_info=lambda env, info: {**info, "dtypes": {"state": "float16"}},
+        get_state=lambda env, state: state * [1, 1, 0, 1, 1] + [0, 0, 2049, 0, 0],
+    ),
+    "get_env_info()['dtypes'] stores 'obs' as uint8, which cannot hold -1.0": broken(
+        get_env_info=lambda env, info: {**info, "dtypes": {"obs": "uint8"}},
+        get_obs=lambda env, obs: np.array([[3.0, 0.0], [-1.0, 0.0]]),
+    ),
+    "get_env_info()['dtypes'] stores 'obs' as int8, which cannot hold 0.5": broken(
+        get_env_info=lambda env, info: {**info, "dtypes": {"obs": "int8"}},
+        get_obs=lambda env, obs: np.array([[-3.0, 0.0], [0.5, 0.0]]),
+    ),
     "get_obs() has shape (3, 2), expected (2, 2)": broken(get_obs=lambda env, obs: [*obs, obs[0]]),
     "get_obs() is not an array of numbers: entries of different length, or no numbers": broken(
         get_obs=lambda env, obs: [obs[0], obs[1][:1]]
@@ -211,6 +230,24 @@ def test_a_correct_environment_has_no_problems():
     assert check_env(Walk, episodes=5) == []
     assert check_env(Walk(), episodes=5) == []
     assert check_env(lambda: Walk(length=4), episodes=5) == []
+
+
+def test_dtypes_that_hold_every_value_are_no_problem():
+    """Of what the batch holds: float64 observations are float32 there, so that 0.1 is no problem of the dtype."""
+    assert check_env(with_info(dtypes={"obs": "int8", "state": "float16", "avail_actions": "uint8"})) == []
+    tenths = broken(
+        get_env_info=lambda env, info: {**info, "dtypes": {"obs": "float32"}},
+        get_obs=lambda env, obs: np.full((2, 2), 0.1),
+    )
+    assert check_env(tenths) == []
+
+
+def test_a_value_that_the_dtype_cannot_hold_is_found_late_in_an_episode():
+    env = broken(
+        get_env_info=lambda env, info: {**info, "dtypes": {"obs": "uint8"}},
+        get_obs=lambda env, obs: np.full((2, 2), 250.0 + env.steps),
+    )
+    assert check_env(env) == ["get_env_info()['dtypes'] stores 'obs' as uint8, which cannot hold 256.0"]
 
 
 @pytest.mark.parametrize("problem", BROKEN)

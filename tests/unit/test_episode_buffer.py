@@ -10,7 +10,7 @@ import torch as th
 from helpers import empty_batch, make_args, random_batch
 
 from components.episode_buffer import EpisodeBatch, ReplayBuffer, buffer_bytes, concatenate
-from components.transforms import OneHot
+from components.transforms import OneHot, Transform
 from utils.errors import UserError
 
 SCHEME = {
@@ -102,8 +102,9 @@ def test_extend_adds_empty_keys():
         [np.array([1, 2]), np.array([3, 4]), np.array([5, 6])],
         [th.tensor([1, 2]), th.tensor([3, 4]), th.tensor([5, 6])],
         np.arange(1, 7, dtype=np.float64).reshape(2, 3, order="F").T,
+        np.arange(6, 0, -1).reshape(3, 2)[::-1, ::-1],
     ],
-    ids=["lists", "array", "tensor", "list of arrays", "list of tensors", "transposed array"],
+    ids=["lists", "array", "tensor", "list of arrays", "list of tensors", "transposed array", "reversed array"],
 )
 def test_update_takes_what_environments_give(value):
     batch = make_batch()
@@ -118,6 +119,14 @@ def test_update_takes_an_array_that_cannot_be_written_to():
     value.flags.writeable = False
     batch = make_batch()
     batch.update({"obs": value}, bs=0, ts=0)
+    assert (batch["obs"][0, 0] == 1).all()
+
+
+def test_an_array_that_is_written_to_later_does_not_change_the_batch():
+    value = np.ones((3, 2), dtype=np.float32)
+    batch = make_batch()
+    batch.update({"obs": value}, bs=0, ts=0)
+    value[:] = 9
     assert (batch["obs"][0, 0] == 1).all()
 
 
@@ -380,20 +389,215 @@ def test_sampling_more_than_there_is_says_so():
         buffer.sample(3)
 
 
+# --- stored dtypes ---
+
+COMPACT = {
+    "obs": {**SCHEME["obs"], "stored": th.uint8},
+    "actions": {**SCHEME["actions"], "stored": th.uint8},
+    "reward": SCHEME["reward"],
+    "state": {"vshape": (5,), "stored": th.float16},
+    "name": {**SCHEME["name"], "stored": th.int8},
+}
+EXTREMES = {
+    "obs": [[0, 255], [1, 128], [254, 2]],
+    "actions": [3, 0, 2],
+    "reward": [0.1],
+    "state": [2048, -2048, 1 / 1024, 2.0**-24, -0.0],
+}
+
+
+def plain_scheme():
+    return {key: {name: entry for name, entry in info.items() if name != "stored"} for key, info in COMPACT.items()}
+
+
+def compact_buffer(size, length=6):
+    return ReplayBuffer(COMPACT, GROUPS, size, length, preprocess=PREPROCESS)
+
+
+def compact_episodes(rng, lengths, max_seq_length=6):
+    """Episodes of ``lengths`` steps whose values the stored dtypes of COMPACT hold; the last step has no actions."""
+    batch = EpisodeBatch(plain_scheme(), GROUPS, len(lengths), max_seq_length, preprocess=PREPROCESS)
+    for episode, length in enumerate(lengths):
+        data = {
+            "obs": rng.integers(256, size=(length, 3, 2)),
+            "reward": rng.normal(size=(length, 1)),
+            "state": rng.integers(-2048, 2049, size=(length, 5)) / 1024,
+        }
+        batch.update({**data, "name": rng.integers(-128, 128, size=2)}, bs=episode, ts=slice(0, length))
+        actions = rng.integers(4, size=(length - 1, 3, 1))
+        batch.update({"actions": actions}, bs=episode, ts=slice(0, length - 1), mark_filled=False)
+    return batch
+
+
+def assert_same(part, expected):
+    """Bit for bit, dtypes included, also of zeros with a sign."""
+    assert (part.batch_size, part.max_seq_length) == (expected.batch_size, expected.max_seq_length)
+    assert part.scheme.keys() == expected.scheme.keys()
+    for key in expected.scheme:
+        mine, other = part[key], expected[key]
+        assert mine.dtype == other.dtype == expected.scheme[key].get("dtype", th.float32), key
+        assert mine.contiguous().numpy().tobytes() == other.contiguous().numpy().tobytes(), key
+
+
+def test_storage_has_the_stored_dtypes():
+    data = compact_buffer(2).data
+    assert {key: tensor.dtype for key, tensor in {**data.transition_data, **data.episode_data}.items()} == {
+        "obs": th.uint8,
+        "actions": th.uint8,
+        "onehot": th.uint8,
+        "reward": th.float32,
+        "state": th.float16,
+        "name": th.int8,
+        "filled": th.uint8,
+    }
+
+
+def test_a_batch_does_not_care_how_its_keys_are_stored():
+    plain = EpisodeBatch(plain_scheme(), GROUPS, 2, 3, preprocess=PREPROCESS)
+    assert_same(EpisodeBatch(COMPACT, GROUPS, 2, 3, preprocess=PREPROCESS), plain)
+
+
+def test_extreme_values_come_back_bit_for_bit():
+    batch = EpisodeBatch(plain_scheme(), GROUPS, 1, 6, preprocess=PREPROCESS)
+    batch.update({**EXTREMES, "name": [-128, 127]}, ts=0)
+    buffer = compact_buffer(1)
+    buffer.insert_episode_batch(batch)
+    assert_same(buffer[:], batch)
+    assert_same(buffer.sample(1), batch[:, :1])
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        1,
+        slice(0, 2),
+        [2, 0],
+        (slice(None), slice(1, 3)),
+        (1, 0),
+        ("obs", "name", "filled"),
+        th.tensor([True, False, True]),
+    ],
+    ids=str,
+)
+def test_indexing_gives_the_dtypes_of_the_scheme(item):
+    batch, buffer = compact_episodes(np.random.default_rng(0), (6, 2, 4)), compact_buffer(3)
+    buffer.insert_episode_batch(batch)
+    assert_same(buffer[item], batch[item])
+    assert all(th.equal(buffer[key], batch[key]) for key in batch.scheme)
+
+
+class PlainRing:
+    """The newest episodes as they came; samples are drawn as PyMARL does."""
+
+    def __init__(self, size):
+        self.batch = EpisodeBatch(plain_scheme(), GROUPS, size, 6, preprocess=PREPROCESS)
+        self.size, self.written = size, 0
+
+    def insert(self, episodes):
+        for number in range(episodes.batch_size):
+            for key in self.batch.scheme:
+                self.batch[key][self.written % self.size] = episodes[key][number]
+            self.written += 1
+
+    def sample(self, count):
+        drawn = np.random.choice(min(self.size, self.written), count, replace=False)
+        sample = self.batch[drawn]
+        return sample[:, : sample.max_t_filled()]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_samples_are_those_of_a_plain_buffer(seed):
+    """Also around the end of the ring, from a ring that is not full, and of the whole ring."""
+    rng = np.random.default_rng(seed)
+    ring, buffer = PlainRing(7), compact_buffer(7)
+    for _ in range(12):
+        episodes = compact_episodes(rng, rng.integers(1, 7, size=rng.integers(1, 10)))
+        ring.insert(episodes)
+        buffer.insert_episode_batch(episodes)
+        for count in {1, min(3, ring.written), min(7, ring.written)}:
+            np.random.seed(count)
+            expected = ring.sample(count)
+            np.random.seed(count)
+            sample = buffer.sample(count)
+            assert_same(sample, expected)
+            assert type(sample) is EpisodeBatch
+            assert sample.preprocess == buffer.preprocess
+
+
+def test_a_sample_holds_no_step_behind_its_longest_episode():
+    buffer = compact_buffer(3)
+    buffer.insert_episode_batch(compact_episodes(np.random.default_rng(0), (2, 4, 3)))
+    sample = buffer.sample(3)
+    assert sample.max_seq_length == sample.max_t_filled() == 4
+    cut = sample[:, : sample.max_t_filled()]
+    assert all(cut[key].data_ptr() == sample[key].data_ptr() for key in sample.scheme)  # no second copy
+    assert all(tensor._base is None for tensor in sample.data.transition_data.values())  # nor a view of more steps
+
+
+def test_a_compact_sample_is_a_copy():
+    buffer = compact_buffer(2)
+    batch = compact_episodes(np.random.default_rng(0), (6, 6))
+    buffer.insert_episode_batch(batch)
+    sample = buffer.sample(2)
+    for key in sample.scheme:
+        sample[key].fill_(1)
+    assert_same(buffer[:], batch)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "stored"),
+    [("obs", 0.5, "uint8"), ("obs", -1.0, "uint8"), ("obs", 256.0, "uint8"), ("state", 2049.0, "float16")],
+)
+def test_values_that_a_stored_dtype_cannot_hold_are_refused(key, value, stored):
+    batch, buffer = compact_episodes(np.random.default_rng(0), (6, 6)), compact_buffer(2)
+    batch[key][1, 5] = value
+    with pytest.raises(UserError, match=rf"'{key}' is stored as {stored}, which cannot hold the value {value}"):
+        buffer.insert_episode_batch(batch)
+
+
+class Third(Transform):
+    """A third of a value, which no byte holds."""
+
+    def transform(self, tensor):
+        return tensor / 3
+
+    def infer_output_info(self, vshape_in, dtype_in):
+        return vshape_in, dtype_in
+
+
+def test_a_transform_that_says_nothing_keeps_the_dtype_of_its_results():
+    preprocess = {"obs": ("thirds", [Third()])}
+    batch = EpisodeBatch(plain_scheme(), GROUPS, 1, 6, preprocess=preprocess)
+    batch.update(EXTREMES, ts=0)
+    buffer = ReplayBuffer(COMPACT, GROUPS, 1, 6, preprocess=preprocess)
+    buffer.insert_episode_batch(batch)
+    assert buffer.data.transition_data["thirds"].dtype == th.float32
+    assert_same(buffer.sample(1), batch[:, :1])
+
+
 # --- memory ---
 
-BYTES = 4 * (3 * 2 * 4 + 3 * 1 * 8 + 3 * 4 * 4 + 1 * 4 + 1 * 8) + 2 * 4  # obs, actions, onehot, reward, filled; name
+BYTES = 4 * (3 * 2 * 4 + 3 * 1 * 8 + 3 * 4 * 1 + 1 * 4 + 1) + 2 * 4  # obs, actions, onehot, reward, filled; name
 
 
 def test_bytes_of_an_episode_counted_by_hand():
-    assert BYTES == 440
+    assert BYTES == 268
     assert buffer_bytes(SCHEME, GROUPS, 1, 4, PREPROCESS) == BYTES
     assert buffer_bytes(SCHEME, GROUPS, 7, 4, PREPROCESS) == 7 * BYTES
 
 
-def test_bytes_are_those_allocated():
-    batch = make_batch(7)
-    assert buffer_bytes(SCHEME, GROUPS, 7, 4, PREPROCESS) == sum(batch[key].nbytes for key in batch.scheme)
+def test_bytes_of_a_compact_episode_counted_by_hand():
+    by_hand = 4 * (3 * 2 * 1 + 3 * 1 * 1 + 3 * 4 * 1 + 1 * 4 + 5 * 2 + 1) + 2 * 1  # state too; filled; name
+    assert by_hand == 146
+    assert buffer_bytes(COMPACT, GROUPS, 7, 4, PREPROCESS) == 7 * by_hand
+
+
+@pytest.mark.parametrize("compact", [False, True])
+def test_bytes_are_those_allocated(compact):
+    scheme = COMPACT if compact else SCHEME
+    data = ReplayBuffer(scheme, GROUPS, 7, 4, preprocess=PREPROCESS).data
+    tensors = [*data.transition_data.values(), *data.episode_data.values()]
+    assert buffer_bytes(scheme, GROUPS, 7, 4, PREPROCESS) == sum(tensor.nbytes for tensor in tensors)
 
 
 def test_a_buffer_that_does_not_fit_is_refused_before_allocation(monkeypatch):

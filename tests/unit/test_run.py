@@ -1,5 +1,6 @@
 """Building a run and its loop: updates, tests, checkpoints, seeds, mistakes."""
 
+import logging
 import multiprocessing
 import random
 from datetime import datetime
@@ -12,8 +13,9 @@ import torch as th
 from helpers import ToyEnv, toy_config
 
 from envs import REGISTRY as ENVS
+from envs.multiagentenv import MultiAgentEnv
 from learners import REGISTRY as LEARNERS
-from run import Experiment, Progress, build
+from run import Experiment, Progress, build, episode_scheme
 from utils.config import load_config
 from utils.errors import UserError
 
@@ -86,8 +88,10 @@ def parallel(size):
 
 
 @pytest.mark.parametrize("learner", ["recorder", "observer"])
-@pytest.mark.parametrize("per_update", [None, 1, 3, 10])
-@pytest.mark.parametrize("size", [1, 2, 8])
+@pytest.mark.parametrize(
+    ("size", "per_update"),
+    [(1, None), (1, 1), (1, 3), (1, 10), (2, None), (2, 1), (2, 10), (8, None), (8, 1), (8, 3), (8, 24)],
+)
 def test_updates_are_due_by_episodes(make, size, per_update, learner):
     """48 episodes of 4 steps; updates are skipped, not postponed, until the buffer holds a batch of 5."""
     experiment = make(
@@ -103,6 +107,14 @@ def test_updates_are_due_by_episodes(make, size, per_update, learner):
     calls = LEARNERS[learner].calls
     assert [call.episode for call in calls] == expected
     assert [call.t_env for call in calls] == [4 * episode for episode in expected]
+
+
+@pytest.mark.parametrize(("size", "per_update"), [(2, 3), (8, 10), (8, 12)])
+def test_rollouts_that_reach_beyond_an_update_are_refused(make, size, per_update):
+    message = rf"^batch_size_run={size}: expected a divisor of episodes_per_update={per_update}, or no less than that"
+    with pytest.raises(UserError, match=message):
+        make(**parallel(size), episodes_per_update=per_update)
+    assert make(**parallel(size), episodes_per_update=per_update, evaluate=True).buffer is None  # there are no updates
 
 
 def test_an_update_gets_a_sample_cut_to_its_longest_episode(make):
@@ -308,6 +320,96 @@ def test_a_run_does_not_change_its_configuration(make, tmp_path):
     experiment.close()
     assert config == before
     assert vars(experiment.args) == args
+
+
+# --- what the replay buffer stores ---
+
+
+class CompactToyEnv(ToyEnv):
+    """One that declares what can be declared: the number it draws fits no smaller dtype."""
+
+    def get_env_info(self):
+        return {**super().get_env_info(), "dtypes": {"obs": "uint8", "avail_actions": "uint8", "state": "float32"}}
+
+
+@pytest.mark.parametrize("alg", ["qmix", "vast_qmix", "qmix_ac"])
+def test_training_does_not_depend_on_what_is_stored(make, monkeypatch, alg):
+    overrides = {"env_args": {"lengths": (2, 4, 3)}, **({"eta": 0.5} if alg.startswith("vast") else {})}
+    if alg.endswith("_ac"):
+        overrides |= {"batch_size": 3, "buffer_size": 3, "episodes_per_update": 3}
+    plain = train(make, alg, **overrides)
+    monkeypatch.setitem(ENVS, "compact_toy", CompactToyEnv)
+    compact = train(make, alg, **overrides, env="compact_toy")
+    stored = [experiment.buffer.data.transition_data["obs"].dtype for experiment in (plain, compact)]
+    assert stored == [th.float32, th.uint8]
+    assert equal(trained(plain), trained(compact))
+    assert all(th.equal(plain.buffer[key], compact.buffer[key]) for key in plain.buffer.scheme)
+
+
+def described(**entries):
+    sizes = {"state_shape": 3, "obs_shape": 4, "n_actions": 5, "n_agents": 2, "episode_limit": 6}
+    return {**sizes, **entries}
+
+
+def test_declared_dtypes_are_stored():
+    scheme, *_ = episode_scheme(described(dtypes={"obs": "uint8", "state": "float16", "avail_actions": "int8"}))
+    stored = {key: info["stored"] for key, info in scheme.items() if "stored" in info}
+    assert stored == {"obs": th.uint8, "state": th.float16, "avail_actions": th.int8, "actions": th.uint8}
+    assert scheme["avail_actions"]["dtype"] == th.int and scheme["actions"]["dtype"] == th.long
+
+
+@pytest.mark.parametrize(("n_actions", "stored"), [(256, True), (257, False)])
+def test_actions_are_stored_as_bytes_where_these_can_count_them(n_actions, stored):
+    scheme, *_ = episode_scheme(described(n_actions=n_actions))
+    assert [key for key, info in scheme.items() if "stored" in info] == (["actions"] if stored else [])
+
+
+@pytest.mark.parametrize(
+    ("dtypes", "message"),
+    [
+        ({"reward": "uint8"}, "unknown key 'reward', known are obs, state, avail_actions"),
+        ({"obs": "uint7"}, "expected one of uint8, int8, int16, float16, float32 for 'obs', got 'uint7'"),
+        ({"obs": np.uint8}, "expected one of .* for 'obs', got <class 'numpy.uint8'>"),
+        ({"obs": np.dtype("uint8")}, r"expected one of .* for 'obs', got dtype\('uint8'\)"),
+        ("uint8", "expected a dict, got 'uint8'"),
+        (None, "expected a dict, got None"),
+    ],
+)
+def test_wrong_declarations_are_one_clear_line(make, monkeypatch, dtypes, message):
+    monkeypatch.setattr(ToyEnv, "get_env_info", lambda self: {**MultiAgentEnv.get_env_info(self), "dtypes": dtypes})
+    with pytest.raises(UserError, match=rf"^get_env_info\(\)\['dtypes'\]: {message}$"):
+        make()
+
+
+def test_the_console_says_once_how_large_the_buffer_is(make, caplog):
+    caplog.set_level(logging.INFO)
+    experiment = make(buffer_size=5000)
+    experiment.run()
+    # A step: state 5 * 4, obs 3 * 2 * 4, actions 3, avail_actions 3 * 4 * 4, onehot 3 * 4, reward 4, terminated, filled
+    size = 5000 * 7 * (20 + 24 + 3 + 48 + 12 + 4 + 1 + 1) / 2**20
+    lines = [record.message for record in caplog.records if "eplay buffer" in record.message]
+    assert lines == [f"Replay buffer: up to 5000 episodes, {size:.1f} MiB"]
+    assert lines == ["Replay buffer: up to 5000 episodes, 3.8 MiB"]
+
+
+def test_evaluating_speaks_of_no_buffer(make, caplog):
+    caplog.set_level(logging.INFO)
+    make(evaluate=True)
+    assert not [record for record in caplog.records if "eplay buffer" in record.message]
+
+
+# --- warnings ---
+
+
+@pytest.mark.parametrize(
+    ("runner", "size", "warned"), [("parallel", 4, True), ("parallel", 3, False), ("vector", 4, False)]
+)
+def test_more_processes_than_cores_are_one_warning(make, monkeypatch, caplog, runner, size, warned):
+    monkeypatch.setattr("os.cpu_count", lambda: 3)
+    make(runner=runner, batch_size_run=size)
+    lines = [record.message for record in caplog.records if record.levelno == logging.WARNING]
+    assert len(lines) == warned
+    assert all(line.startswith("batch_size_run=4: ") and line.endswith("only 3 cores") for line in lines)
 
 
 # --- what parts get ---
