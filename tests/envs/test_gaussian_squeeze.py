@@ -118,6 +118,7 @@ def test_there_is_nothing_to_observe():
     assert info == {
         **{"state_shape": 1, "obs_shape": 1, "n_actions": 10, "n_agents": 5, "episode_limit": 1},
         "needs_agent_id": True,
+        "dtypes": {"obs": "uint8", "state": "uint8", "avail_actions": "uint8"},
     }
 
 

@@ -671,3 +671,18 @@ def test_a_planning_courier_completes_orders(n_agents, at_least):
             _, terminated, info = env.step(courier(env, rng))
         completed.append(info["completed_orders"])
     assert np.mean(completed) >= at_least
+
+
+@pytest.mark.parametrize(
+    ("n_agents", "obs", "state"),
+    [(4, "uint8", "float16"), (5, "uint8", "float32"), (256, "uint8", "float16"), (257, "int16", "float32")]
+    + [(512, "int16", "float32")],
+)
+def test_declared_dtypes_hold_what_is_shown_exactly(n_agents, obs, state):
+    env = make(n_agents=n_agents)
+    env.reset()
+    assert env.get_env_info()["dtypes"] == {"obs": obs, "state": state, "avail_actions": "uint8"}
+    for _ in range(3):
+        for shown, dtype in ((env.get_obs(), obs), (env.get_state(), state)):
+            np.testing.assert_array_equal(shown.astype(dtype).astype(np.float32), shown)
+        env.step(env.rng.integers(6, size=n_agents))
