@@ -1,9 +1,10 @@
 """Draws the learning curves of recorded runs, and prints the table that goes with them.
 
 Needs requirements-plots.txt. The runs are folders of sacred's FileStorageObserver; runs that differ only in
-their seed are one curve (mean, with the range from the lowest to the highest seed shaded).
+their seed are one curve (mean, with the range from the lowest to the highest seed shaded, or with ``--interval`` the 95 %
+confidence interval of the mean, from Student's t).
 
-    python docs/results/plot_runs.py [--last EVALUATIONS] PICTURE.png RUN_FOLDER [RUN_FOLDER ...]
+    python docs/results/plot_runs.py [--last EVALUATIONS] [--interval] [--also KEY] PICTURE.png RUN_FOLDER [RUN_FOLDER ...]
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
+from scipy import stats
 
 PANELS = {
     "test_return_mean": "test return",
@@ -44,13 +46,14 @@ def label(config: dict) -> str:
     return name
 
 
-def read_runs(folders: list[Path]) -> dict[str, list[tuple[int, dict]]]:
-    """(seed, metrics) of all runs, by label."""
+def read_runs(folders: list[Path], also: str | None) -> dict[str, list[tuple[int, dict]]]:
+    """(seed, metrics) of all runs, by label, with the value of the key ``also`` if one is given."""
     runs = defaultdict(list)
     for folder in folders:
         config = json.loads((folder / "config.json").read_text())
         metrics = json.loads((folder / "metrics.json").read_text())
-        runs[label(config)].append((config["seed"], metrics))
+        name = label(config) + (f", {also}={config[also]}" if also else "")
+        runs[name].append((config["seed"], metrics))
     return runs
 
 
@@ -63,7 +66,15 @@ def panels(runs: dict[str, list[tuple[int, dict]]]) -> dict[str, str]:
     return found
 
 
-def draw(runs: dict[str, list[tuple[int, dict]]], picture: Path) -> None:
+def band(values: np.ndarray, interval: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Lower and upper edge of what is shaded, [T] each, of the seeds' values [seeds, T]."""
+    if not interval:
+        return values.min(0), values.max(0)
+    half = stats.t.ppf(0.975, len(values) - 1) * values.std(0, ddof=1) / len(values) ** 0.5
+    return values.mean(0) - half, values.mean(0) + half
+
+
+def draw(runs: dict[str, list[tuple[int, dict]]], picture: Path, interval: bool) -> None:
     """One panel per statistic, one curve per label."""
     shown = panels(runs)
     figure, axes = plt.subplots(1, len(shown), figsize=(5.5 * len(shown), 4), layout="constrained", squeeze=False)
@@ -74,7 +85,7 @@ def draw(runs: dict[str, list[tuple[int, dict]]], picture: Path) -> None:
             values = np.array([metrics[key]["values"][:length] for _, metrics in seeds])
             axis.plot(steps, values.mean(0), color=colour, linestyle=style, label=name, linewidth=1.5)
             if len(seeds) > 1:
-                axis.fill_between(steps, values.min(0), values.max(0), color=colour, alpha=0.15, linewidth=0)
+                axis.fill_between(steps, *band(values, interval), color=colour, alpha=0.15, linewidth=0)
         axis.set_xlabel("environment steps (thousands)")
         axis.set_ylabel(title)
         axis.grid(alpha=0.3)
@@ -102,11 +113,13 @@ def main() -> None:
     """Reads, draws, prints."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--last", type=int, default=10, help="evaluations that the table averages (10)")
+    parser.add_argument("--interval", action="store_true", help="shade the 95 % confidence interval of the mean")
+    parser.add_argument("--also", metavar="KEY", help="a key of the configuration that tells curves apart, too")
     parser.add_argument("picture", type=Path)
     parser.add_argument("folders", type=Path, nargs="+")
     arguments = parser.parse_args()
-    runs = read_runs(arguments.folders)
-    draw(runs, arguments.picture)
+    runs = read_runs(arguments.folders, arguments.also)
+    draw(runs, arguments.picture, arguments.interval)
     print_table(runs, arguments.last)
 
 
