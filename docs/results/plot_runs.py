@@ -1,10 +1,10 @@
 """Draws the learning curves of recorded runs, and prints the table that goes with them.
 
 Needs requirements-plots.txt. The runs are folders of sacred's FileStorageObserver; runs that differ only in
-their seed are one curve (mean, with the range from the lowest to the highest seed shaded, or with ``--interval`` the 95 %
-confidence interval of the mean, from Student's t).
+their seed are one curve: the mean, with the range from the lowest to the highest seed shaded, or with ``--interval``
+the 95 % confidence interval of the mean, from Student's t.
 
-    python docs/results/plot_runs.py [--last EVALUATIONS] [--interval] [--also KEY] PICTURE.png RUN_FOLDER [RUN_FOLDER ...]
+    python docs/results/plot_runs.py [OPTION ...] PICTURE.png RUN_FOLDER [RUN_FOLDER ...]
 """
 
 from __future__ import annotations
