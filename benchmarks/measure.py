@@ -15,10 +15,10 @@ from torch import Tensor
 
 from benchmarks.env_tapes import TAPE_STEPS, record
 from benchmarks.loop import Loop, settings, steps_of
-from benchmarks.products import Product, floor_seconds, recorded_products, total_flops
+from benchmarks.products import recorded_products, replay_of, total_flops
 from benchmarks.references import EPYMARL_SIZES
 from benchmarks.rows import Row
-from benchmarks.timing import Effort, repeat, seconds_of, stopwatch, summary
+from benchmarks.timing import Effort, alternate, repeat, stopwatch, summary
 from components.episode_buffer import EpisodeBatch
 from controllers import REGISTRY as mac_REGISTRY
 from learners import REGISTRY as learner_REGISTRY
@@ -117,13 +117,13 @@ def measure_epoch(row: Row, effort: Effort) -> Results:
     loop = Loop(config)
     loop.fill()
     play_epoch(loop)
-    epochs = repeat(lambda: play_epoch(loop), effort)
     memory = peak_mib()
-    products = recorded_products(lambda: play_epoch(loop))
+    replay = replay_of(recorded_products(lambda: play_epoch(loop)))
+    epochs, floors = alternate(lambda: play_epoch(loop), replay, effort)
     loop.close()
     best = min(epochs, key=lambda epoch: epoch.seconds)
     env = best.steps * env_seconds_per_step(row.env, config["env_args"], EPOCH_EPISODES, effort)
-    floor = min(floor_seconds(products, effort)) + env
+    floor = min(floors) + env
     return {
         **summary("epoch_s", [epoch.seconds for epoch in epochs]),
         **summary("update_s", [epoch.update for epoch in epochs]),
@@ -220,27 +220,24 @@ def assign_and_learn(assigner: Any, replayed: EpisodeBatch | None, newest: Episo
 
 def _train_results(train: Callable[[], object], effort: Effort) -> Results:
     train()
-    seconds = repeat(lambda: stopwatch(train)[0], effort)
     memory = peak_mib()
     products = recorded_products(train)
+    seconds, floors = alternate(lambda: stopwatch(train)[0], replay_of(products), effort)
     return {
         **summary("train_s", seconds),
-        **_floor_results(products, min(seconds), effort),
+        "floor_s": min(floors),
+        "over_floor": min(seconds) / min(floors),
         "gflop": total_flops(products) / 1e9,
         "memory_mib": memory,
     }
 
 
-def _floor_results(products: list[Product], seconds: float, effort: Effort) -> Results:
-    floor = min(floor_seconds(products, effort))
-    return {"floor_s": floor, "over_floor": seconds / floor}
-
-
 def _assigner_results(work: Callable[[], object], effort: Effort) -> Results:
-    seconds = seconds_of(work, effort)
+    work()
     products = recorded_products(work)
-    floor = {"assigner_floor_s": min(floor_seconds(products, effort))} if products else {}
-    return {**summary("assigner_s", seconds), **floor}
+    seconds, floors = alternate(lambda: stopwatch(work)[0], replay_of(products), effort)
+    # An assigner that does not learn has no products, so there is no floor to speak of.
+    return {**summary("assigner_s", seconds), **({"assigner_floor_s": min(floors)} if products else {})}
 
 
 # --- whole runs ---

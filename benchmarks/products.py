@@ -16,8 +16,6 @@ import torch as th
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from benchmarks.timing import Effort, seconds_of
-
 # Every product that PyTorch ends up in, by where its two factors stand among the arguments; functions such as linear,
 # matmul and einsum are made of these.
 FACTORS = {
@@ -101,8 +99,8 @@ def total_flops(products: Sequence[Product]) -> int:
     return sum(product.flops for product in products)
 
 
-def floor_seconds(products: Sequence[Product], effort: Effort) -> list[float]:
-    """Times of the same products, in the same order, on random tensors of the same layouts: one of each repetition."""
+def replay_of(products: Sequence[Product]) -> Callable[[], None]:
+    """A function that does the same products, in the same order, on random tensors of the same layouts."""
     pool: dict[tuple[Layout, Any], Tensor] = {}
 
     def place(value: Any, slot: Any) -> Any:
@@ -127,7 +125,7 @@ def floor_seconds(products: Sequence[Product], effort: Effort) -> list[float]:
         for operator, args, kwargs in calls:
             operator(*args, **kwargs)
 
-    return seconds_of(replay, effort)
+    return replay
 
 
 def _name(operator: Any) -> str:

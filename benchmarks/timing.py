@@ -44,6 +44,16 @@ def repeat(measurement: Callable[[], T], effort: Effort) -> list[T]:
     return results
 
 
+def alternate(measurement: Callable[[], T], floor: Callable[[], object], effort: Effort) -> tuple[list[T], list[float]]:
+    """What ``measurement`` gives and the seconds of ``floor``, in turns.
+
+    So whoever shares the machine disturbs both alike, and their ratio means something. ``floor`` is warmed up here.
+    """
+    floor()
+    pairs = repeat(lambda: (measurement(), stopwatch(floor)[0]), effort)
+    return [result for result, _ in pairs], [seconds for _, seconds in pairs]
+
+
 def seconds_of(work: Callable[[], object], effort: Effort) -> list[float]:
     """Seconds of each repetition of ``work``, after one that warms up."""
     work()

@@ -12,12 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch as th
-from env_batch_standin import LoopedBatch
 from torch import nn
 
 import envs
 from benchmarks import env_tapes, scaling, throughput
-from benchmarks.env_tapes import record
+from benchmarks.env_tapes import Tape, record
 from benchmarks.isolation import isolated
 from benchmarks.loop import Loop, steps_of
 from benchmarks.measure import (
@@ -29,10 +28,11 @@ from benchmarks.measure import (
     synthetic_batch,
     update_args,
 )
-from benchmarks.products import Layout, floor_seconds, recorded_products, total_flops
+from benchmarks.products import Layout, recorded_products, replay_of, total_flops
 from benchmarks.report import Column, Table, circumstances, field
 from benchmarks.rows import DOMAINS, Row, all_rows
-from benchmarks.timing import Effort, repeat, summary
+from benchmarks.timing import Effort, alternate, repeat, summary
+from envs.batch import LoopedBatch
 from utils.config import load_config
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -63,7 +63,7 @@ def looped(monkeypatch):
             self.log.append((acting.tolist(), actions.tolist(), outcomes.rewards.tolist()))
             return outcomes
 
-    monkeypatch.setattr(envs, "env_batch", Logged, raising=False)
+    monkeypatch.setattr(envs, "env_batch", Logged)
     return made
 
 
@@ -133,9 +133,7 @@ def test_the_floor_repeats_exactly_what_was_recorded():
         th.mm(th.randn(5, 4), th.randn(2, 4).T, out=result)
 
     products = recorded_products(work)
-    repeated = recorded_products(lambda: floor_seconds(products, Effort(repetitions=2, seconds=0.0)))
-
-    assert repeated == 3 * products  # once to warm up
+    assert recorded_products(replay_of(products)) == products
 
 
 @pytest.mark.parametrize(
@@ -188,6 +186,12 @@ def test_the_first_environment_of_a_tape_plays_its_own_part(looped, monkeypatch)
 
     assert played == [(actions[0], rewards[0]) for _, actions, rewards in looped[0].log]
     assert len(played) == tape.first_steps == 12
+
+
+def test_the_first_environment_may_end_before_the_others():
+    both, second = (np.array([0, 1]), np.array([[7], [8]])), (np.array([1]), np.array([[9]]))
+    tape = Tape("warehouse", {}, 2, ((both, second), (both, both)))
+    assert (tape.steps, tape.first_steps) == (7, 3)
 
 
 def test_random_actions_are_available_ones():
@@ -244,7 +248,13 @@ def test_the_part_of_the_assigner_is_one_pass_over_each_of_both_batches():
 def test_every_row_has_a_name_a_measurement_a_table_and_its_references():
     rows = all_rows()
     assert len({row.name for row in rows}) == len(rows)
-    numbers = {"batch_steps_per_s": 2.0, "epoch_s": 0.5, "train_s": 0.5, "train_steps_per_s": 2.0}
+    numbers = {
+        "single_steps_per_s": 2.0,
+        "batch_steps_per_s": 2.0,
+        "epoch_s": 0.5,
+        "train_s": 0.5,
+        "train_steps_per_s": 2.0,
+    }
     for row in rows:
         assert row.kind in MEASUREMENTS
         assert row.kind in throughput.TABLES
@@ -256,7 +266,7 @@ def test_every_row_has_a_name_a_measurement_a_table_and_its_references():
 @pytest.mark.parametrize(
     ("row", "results", "faster"),
     [
-        (Row("env", "battle", 80), {"batch_steps_per_s": 96.0}, 2.0),
+        (Row("env", "battle", 80), {"single_steps_per_s": 48.0, "batch_steps_per_s": 96.0}, 2.0),
         (Row("epoch", "warehouse", 4, "vast_qtran_ac"), {"epoch_s": 0.5}, 8.0),
         (Row("train", "warehouse", 16, "qtran"), {"train_s": 0.07}, 7.0),
         (Row("protocol", "warehouse", 16, "qmix", parallel=8), {"train_steps_per_s": 368.0}, 2.0),
@@ -307,11 +317,18 @@ def test_table_and_json_of_one_row(looped, monkeypatch, tmp_path, capsys):
     assert capsys.readouterr().out == printed.out
 
 
+def test_the_floor_of_an_epoch_holds_its_environment_steps(monkeypatch):
+    monkeypatch.setattr("benchmarks.measure.env_seconds_per_step", lambda *arguments: 1000.0)
+    floor = measure(Row("epoch", "gaussian_squeeze", 8, "vast_qtran_ac", "ff"), ONCE)["floor_s"]
+    assert 20_000 < floor < 20_100  # ten steps of training and ten of evaluation, and the products
+
+
 @pytest.mark.parametrize("assigner", ["", "fixed", "metagrad"])
 def test_a_row_of_updates_with_sub_teams(assigner):
     alg = "vast_qmix" if assigner else "qmix"
     results = measure(Row("subteams", "gaussian_squeeze", 8, alg, assigner=assigner), ONCE)
-    assert results["train_s"] > results["floor_s"] > 0
+    assert results["over_floor"] == pytest.approx(results["train_s"] / results["floor_s"])
+    assert results["gflop"] > 0
     assert ("assigner_s" in results) == bool(assigner)
     assert ("assigner_floor_s" in results) == (assigner == "metagrad")
 
@@ -363,6 +380,13 @@ def test_measurements_go_on_until_both_limits_are_reached(monkeypatch):
     assert len(repeat(two_seconds, Effort(repetitions=2, seconds=5.0))) == 3
     assert len(repeat(two_seconds, Effort(repetitions=4, seconds=5.0))) == 4
     assert summary("s", [3.0, 1.0, 7.0]) == {"s": 1.0, "s_median": 3.0}
+
+
+def test_a_measurement_and_its_floor_take_turns():
+    calls = []
+    results, floors = alternate(lambda: calls.append("work"), lambda: calls.append("floor"), Effort(2, 0.0))
+    assert calls == ["floor", "work", "floor", "work", "floor"]  # the first warms up
+    assert (results, len(floors)) == ([None, None], 2)
 
 
 def test_every_call_has_a_process_of_its_own():
