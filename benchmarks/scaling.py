@@ -151,6 +151,9 @@ def draw(document: Mapping[str, Any], picture: Path) -> None:
                 [row["n_agents"] for row in curve], costs, style, color=colours[cost], label=f"{title}, {k_rule}"
             )
         axis.set_title(TITLES[env])
+        sizes = sorted({row["n_agents"] for row in rows if row["env"] == env})
+        axis.set_xticks(sizes, labels=[str(size) for size in sizes])
+        axis.set_xticks([], minor=True)
         axis.set_xlabel("agents N")
         axis.set_ylabel("microseconds for an environment step")
         axis.grid(alpha=0.3)
