@@ -13,7 +13,8 @@ N_AGENTS, LIMIT = 4, 50
 DO_NOTHING = -0.01 * N_AGENTS * LIMIT  # the return of a team that only stays: its time penalties
 SETTINGS = (
     *("env_args.n_agents=4", "eta=1/2", f"seed={SEED}", "n_threads=1", "use_cuda=false"),
-    *("t_max=12000", "epsilon_anneal_time=6000", "test_interval=4000", "test_nepisode=10"),
+    *("t_max=12000", "epsilon_anneal_time=6000", "test_interval=4000", "test_nepisode=8"),
+    *("runner=vector", "batch_size_run=8", "episodes_per_update=1"),
     *("lr=0.001", "td_lambda=0.8", "batch_size=16", "buffer_size=400", "target_update_interval=20"),
 )
 
@@ -27,13 +28,13 @@ def random_play(episodes=40):
     return np.array(returns)
 
 
-def trained_play(alg, *updates, episodes=20):
+def trained_play(alg, *updates, episodes=24):
     """Returns of greedy play after a short training."""
     experiment = build(load_config(alg, "warehouse", [*SETTINGS, *updates]))
     experiment.run()
-    returns = [float(experiment.runner.run(test_mode=True)["reward"].sum()) for _ in range(episodes)]
+    rollouts = [experiment.runner.run(test_mode=True) for _ in range(episodes // experiment.runner.batch_size)]
     experiment.close()
-    return np.array(returns)
+    return np.concatenate([rollout["reward"].sum((1, 2)).numpy() for rollout in rollouts])
 
 
 def clearly_above(returns, others):
@@ -50,7 +51,7 @@ def random_returns():
 def test_vast_vdn_learns_to_deliver(random_returns):
     returns = trained_play("vast_vdn")
     assert clearly_above(returns, random_returns)
-    assert returns.mean() > 10  # far more than doing nothing earns: items are delivered; three seeds gave 33 to 42
+    assert returns.mean() > 10  # far more than doing nothing earns: items are delivered; three seeds gave 13 to 38
 
 
 def test_vast_qtran_learns_to_deliver(random_returns):
@@ -58,7 +59,8 @@ def test_vast_qtran_learns_to_deliver(random_returns):
     settings = ("opt_loss=0.1", "nopt_min_loss=0.1", "t_max=20000", "epsilon_anneal_time=8000")
     returns = trained_play("vast_qtran", *settings)
     assert clearly_above(returns, random_returns)
-    assert returns.mean() > DO_NOTHING + 2  # doing nothing is often above random play, whose robots collide
+    # Doing nothing is often above random play, whose robots collide. Three seeds gave 3.8, 8.3 and 11.5.
+    assert returns.mean() > DO_NOTHING + 2
 
 
 @pytest.mark.parametrize("agent", ["ff", "rnn"])
