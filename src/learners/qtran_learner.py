@@ -42,8 +42,8 @@ class QTranLearner(QLearner):
             raise UserError("learner: qtran_learner needs a mac that keeps the agents' hidden_states as a tensor")
         step, now = Transitions.of(batch), slice(None, -1)
         joint_actions = [batch["actions"][:, now], values.greedy_actions[:, now]]
-        states, hidden = batch["state"][:, now], values.hidden[:, now]
-        joint, v = self.mixer.values(states, hidden, self._onehot(th.stack(joint_actions)))
+        onehot = self._onehot(th.stack(joint_actions))
+        joint, v = self._mixed_values(self.mixer, batch[:, now], values.hidden[:, now], onehot)
         targets = self._qtran_targets(batch, values)
         taken, greedy = ((joint[i], v) for i in range(2))
         return self._qtran_loss(taken, greedy, values.taken, values.greedy[:, now], targets, step.mask)
@@ -53,8 +53,19 @@ class QTranLearner(QLearner):
         """TD(lambda) targets of Q_joint, [B, T - 1, 1]."""
         ahead = self._next_values(batch, values)
         assert ahead.hidden is not None
-        next_joint = self.target_mixer.joint_values(batch["state"][:, 1:], ahead.hidden, self._onehot(ahead.actions))
-        return self._targets(Transitions.of(batch), next_joint, self.args.td_lambda)
+        onehot = self._onehot(ahead.actions).unsqueeze(0)
+        next_joint, _ = self._mixed_values(self.target_mixer, batch[:, 1:], ahead.hidden, onehot)
+        return self._targets(Transitions.of(batch), next_joint[0], self.args.td_lambda)
+
+    @staticmethod
+    def _mixed_values(mixer: QTranBase, batch: EpisodeBatch, hidden: Tensor, onehot: Tensor) -> tuple[Tensor, Tensor]:
+        """(Q_joint [X, B, T, 1], V [B, T, 1]) of X sets of one-hot actions [X, B, T, N, A]."""
+        if type(mixer).forward is QTranBase.forward:
+            return mixer.values(batch["state"], hidden, onehot)
+        # A sub-class with a ``forward`` of its own is asked as in PyMARL, once for each set.
+        lead = (batch.batch_size, batch.max_seq_length, 1)
+        joints, vs = zip(*(mixer(batch, hidden, actions) for actions in onehot), strict=True)
+        return th.stack([joint.view(lead) for joint in joints]), vs[0].view(lead)
 
     def _onehot(self, actions: Tensor) -> Tensor:
         """[..., N, A] float32 of actions [..., N, 1]."""

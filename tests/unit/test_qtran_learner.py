@@ -11,6 +11,7 @@ from learners.q_learner import QLearner
 from modules.agents import REGISTRY as AGENTS
 from modules.agents.rnn_agent import RNNAgent
 from modules.mixers import REGISTRY as MIXERS
+from modules.mixers.qtran import QTranBase
 from utils.errors import UserError
 
 LENGTHS, CUT = (3, 4, 2, 4), (1, 2)
@@ -260,3 +261,23 @@ def test_an_agent_without_memories_is_refused(monkeypatch):
     learner = make_learner("qtran", agent="forgetful")
     with pytest.raises(UserError, match="learner: qtran_learner needs a mac that keeps the agents' hidden_states"):
         learner.train(make_batch(learner), t_env=0, episode_num=1)
+
+
+def test_a_mixer_with_a_forward_of_its_own_is_asked_for_it(monkeypatch):
+    class Shifted(QTranBase):
+        """Q_joint and V of QTRAN, by PyMARL's method alone, both higher by one."""
+
+        def forward(self, batch, hidden_states, actions=None):
+            joint, v = super().forward(batch, hidden_states, actions)
+            return joint + 1, v + 1
+
+    monkeypatch.setitem(MIXERS, "shifted", Shifted)
+    learner = make_learner("qtran", mixer="shifted")
+    batch = make_batch(learner)
+    _, stats = learner._loss(batch)
+    _, plain_stats = make_learner("qtran")._loss(batch)
+    assert stats["q_taken_mean"].item() == pytest.approx(plain_stats["q_taken_mean"].item() + 1 / 3, abs=1e-5)
+    assert float(stats["opt_loss"]) == pytest.approx(float(plain_stats["opt_loss"]), rel=1e-4)  # V - Q_joint stays
+    monkeypatch.setattr(Shifted, "forward", QTranBase.forward)  # no longer its own: one shared pass
+    shared, own = make_learner("qtran", mixer="shifted"), make_learner("qtran")
+    assert float(shared._loss(batch)[0]) == pytest.approx(float(own._loss(batch)[0]), rel=1e-5)

@@ -131,10 +131,6 @@ class QTranBase(nn.Module):
         of_states, v_features = shared_linear(states, [self.Q[0], self.V[0]])
         return self._joint(of_states, hidden_states, actions), self.V[1:](v_features)
 
-    def joint_values(self, states: Tensor, hidden_states: Tensor, actions: Tensor) -> Tensor:
-        """Q_joint alone, with arguments and result as those of `values`."""
-        return self._joint(shared_linear(states, [self.Q[0]])[0], hidden_states, actions)
-
     def _joint(self, of_states: Tensor, hidden_states: Tensor, actions: Tensor) -> Tensor:
         first: Any = self.Q[0]
         encoding = actions.flatten(-2) if self.arch == "coma_critic" else self._encoding(hidden_states, actions)
