@@ -79,12 +79,12 @@ class Assigner(nn.Module, ABC):
             greedy: take the most probable sub-team instead of drawing one, where X learns.
         """
 
-    def log_probs(self, batch: EpisodeBatch, subteams: Tensor) -> Tensor:
-        """log X(k | i, tau, s) of given sub-teams [B, T, N]; for an X that learns.
+    def log_probs(self, batch: EpisodeBatch, subteams: Tensor) -> Tensor | None:
+        """log X(k | i, tau, s) of given sub-teams [B, T, N] anew; None where X cannot give it, or does not learn.
 
-        The learner asks for it episode by episode, to measure the signal to noise of the gradient.
+        It spares the learner a backward pass over all episodes for the gradient of each single one.
         """
-        raise NotImplementedError(f"{type(self).__name__} does not learn")
+        return None
 
     def alive(self, batch: EpisodeBatch) -> Tensor:
         """Which agents live, [B, T, N] bool; all of them where the environment does not say."""

@@ -49,11 +49,15 @@ class MetaGradAssigner(Assigner):
             x = log_x.exp()
             subteams = log_x.argmax(-1) if greedy else sample_categorical(x, self.generator(x.device))
             entropy = -(x * log_x).sum(-1)
-        log_probs = log_x.gather(-1, subteams.unsqueeze(-1)).squeeze(-1)
         unpack = sequence_inputs(batch, self.args).unpack
-        return Assignment(unpack(subteams), unpack(log_probs), unpack(entropy))
+        return Assignment(unpack(subteams), unpack(_entries(log_x, subteams)), unpack(entropy))
 
     def log_probs(self, batch: EpisodeBatch, subteams: Tensor) -> Tensor:
         log_x = F.log_softmax(self.logits(batch), dim=-1)
         inputs = sequence_inputs(batch, self.args)
-        return inputs.unpack(log_x.gather(-1, inputs.pack(subteams).unsqueeze(-1)).squeeze(-1))
+        return inputs.unpack(_entries(log_x, inputs.pack(subteams)))
+
+
+def _entries(log_x: Tensor, subteams: Tensor) -> Tensor:
+    """The entries [P, N] of ``log_x`` [P, N, K] that belong to ``subteams`` [P, N]."""
+    return log_x.gather(-1, subteams.unsqueeze(-1)).squeeze(-1)

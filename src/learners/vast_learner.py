@@ -213,12 +213,16 @@ class VastLearner(QLearner):
 
     def _assigner_snr(self, batch: EpisodeBatch, assignment: Assignment, advantages: Tensor, counted: Tensor) -> Tensor:
         """Signal to noise of Eq. 6, from the gradients of single episodes; arguments as for `_learn_from_newest`."""
+        assert assignment.log_probs is not None
         gradients = []
         for episode in range(batch.batch_size):
             here = slice(episode, episode + 1)
-            log_probs = self.assigner.log_probs(batch[here], assignment.subteams[here])
+            anew = self.assigner.log_probs(batch[here], assignment.subteams[here])
+            log_probs = assignment.log_probs[here] if anew is None else anew
             objective = (log_probs[:, :-1] * advantages[here] * counted[here]).sum()
-            parts = th.autograd.grad(objective, self.assigner_params, allow_unused=True, materialize_grads=True)
+            parts = th.autograd.grad(
+                objective, self.assigner_params, retain_graph=True, allow_unused=True, materialize_grads=True
+            )
             gradients.append(th.cat([part.flatten() for part in parts]))
         return gradient_snr(th.stack(gradients))
 

@@ -278,8 +278,11 @@ def returns_by_scaled_loop(learner, batch, division, drawn, scale):
 # --- sub-teams ---
 
 
-def test_the_assigners_signal_to_noise_is_that_of_the_gradients_of_its_episodes():
+@pytest.mark.parametrize("anew", [True, False])  # an assigner of one's own need not give them anew
+def test_the_assigners_signal_to_noise_is_that_of_the_gradients_of_its_episodes(anew):
     learner = ac_learner(ac_args("vast_qmix_ac", assigner_lr=0.0))
+    if not anew:
+        learner.assigner.log_probs = lambda batch, subteams: None
     batch = random_batch(learner.args, LENGTHS, CUT)
     drawn, hats = [], []
     learner.assigner.register_forward_hook(lambda module, inputs, output: drawn.append(output))
