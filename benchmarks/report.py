@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
@@ -111,6 +112,19 @@ def write_json(path: Path, document: Mapping[str, Any]) -> None:
     part = path.with_name(path.name + ".part")
     part.write_text(json.dumps(document, indent=1) + "\n")
     part.replace(path)
+
+
+def add_output_options(parser: argparse.ArgumentParser) -> None:
+    """The options of every script here that say what becomes of its numbers."""
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the numbers into FILE")
+    parser.add_argument("--markdown", action="store_true", help="print the tables in Markdown")
+    parser.add_argument("--from", dest="source", type=Path, metavar="FILE", help="print what --json wrote; no run")
+
+
+def check_source(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
+    """Exits with a message if --from names no file."""
+    if arguments.source is not None and not arguments.source.is_file():
+        parser.error(f"--from: there is no file {arguments.source}")
 
 
 def heading(found: Mapping[str, Any]) -> str:

@@ -24,7 +24,17 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(1, str(Path(__file__).resolve().parents[1] / "src"))
 
 from benchmarks.isolation import isolated
-from benchmarks.report import Column, Entry, Table, circumstances, field, heading, write_json
+from benchmarks.report import (
+    Column,
+    Entry,
+    Table,
+    add_output_options,
+    check_source,
+    circumstances,
+    field,
+    heading,
+    write_json,
+)
 from benchmarks.rows import TITLES, Row
 from benchmarks.timing import FULL, QUICK, Effort
 
@@ -182,15 +192,12 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="every point with two repetitions")
     parser.add_argument("--domains", nargs="+", choices=TITLES, default=list(TITLES), help="all by default")
     parser.add_argument("--agents", nargs="+", type=int, default=AGENTS, metavar="N", help="from 4 on")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the numbers into FILE")
+    add_output_options(parser)
     parser.add_argument("--plot", type=Path, metavar="PICTURE", help="also draw the curves")
-    parser.add_argument("--markdown", action="store_true", help="print the tables in Markdown")
-    parser.add_argument("--from", dest="source", type=Path, metavar="FILE", help="read what --json wrote; no run")
     arguments = parser.parse_args(argv)
     if min(arguments.agents) < 4:
         parser.error(f"--agents: expected 4 or more (K = 4), got {min(arguments.agents)}")
-    if arguments.source is not None and not arguments.source.is_file():
-        parser.error(f"--from: there is no file {arguments.source}")
+    check_source(parser, arguments)
     return arguments
 
 

@@ -27,7 +27,17 @@ from benchmarks.references import (
     EPYMARL_TRAIN_S,
     WANTED_STEPS_PER_S,
 )
-from benchmarks.report import Column, Entry, Table, circumstances, field, heading, write_json
+from benchmarks.report import (
+    Column,
+    Entry,
+    Table,
+    add_output_options,
+    check_source,
+    circumstances,
+    field,
+    heading,
+    write_json,
+)
 from benchmarks.rows import Row, all_rows
 from benchmarks.timing import FULL, QUICK, Effort
 
@@ -179,15 +189,12 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="every row with two repetitions")
     parser.add_argument("--only", default="", metavar="TEXT", help="rows whose name (see the progress) holds TEXT")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the numbers into FILE")
-    parser.add_argument("--markdown", action="store_true", help="print the tables in Markdown")
-    parser.add_argument("--from", dest="source", type=Path, metavar="FILE", help="print what --json wrote; no run")
+    add_output_options(parser)
     arguments = parser.parse_args(argv)
     arguments.rows = [row for row in all_rows() if arguments.only in row.name]
     if not arguments.rows:
         parser.error(f"--only: no row's name holds '{arguments.only}', such as '{all_rows()[0].name}'")
-    if arguments.source is not None and not arguments.source.is_file():
-        parser.error(f"--from: there is no file {arguments.source}")
+    check_source(parser, arguments)
     return arguments
 
 
