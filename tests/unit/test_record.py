@@ -1,0 +1,125 @@
+"""The record of a run: what is written is read back, however the run ended."""
+
+import json
+import math
+
+import pytest
+
+from utils.errors import UserError
+from utils.record import FILE, Evaluation, RecordWriter, read_lines, read_record
+
+HEADER = {"token": "vast_qmix_seed1__x", "config": {"lr": 0.5, "limit": math.inf, "env_args": {"layout": None}}}
+POINT = Evaluation(t=10, t_env=12, episodes={"return": [1.0, -2.5], "ep_length": [6, 7]})
+
+
+@pytest.fixture
+def writer(tmp_path):
+    return RecordWriter(tmp_path, HEADER)
+
+
+def text(tmp_path):
+    return (tmp_path / FILE).read_bytes()
+
+
+def test_everything_is_read_back(writer, tmp_path):
+    writer.stat("loss", 0.1, 5)
+    writer.evaluation(POINT)
+    writer.stat("loss", 1 / 3, 20)
+    writer.evaluation(Evaluation(10, 12, {"return": [3.0]}, absolute=True))
+    writer.end("COMPLETED")
+    record = read_record(tmp_path)
+    assert record.token == "vast_qmix_seed1__x"
+    assert record.config["env_args"] == {"layout": None} and float(record.config["limit"]) == math.inf
+    assert record.stats == {"loss": ([5, 20], [0.1, 1 / 3])}  # exactly: JSON keeps all digits
+    assert record.evaluations == [POINT]
+    assert record.absolute == Evaluation(10, 12, {"return": [3.0]}, absolute=True)
+    assert (record.status, record.torn) == ("COMPLETED", False)
+
+
+def test_it_can_be_read_after_every_line_while_the_run_goes_on(writer, tmp_path):
+    for step in range(3):
+        writer.stat("loss", step, step)
+        record = read_record(tmp_path)
+        assert record.stats["loss"] == ([*range(step + 1)], [*range(step + 1)])
+        assert record.status == "RUNNING"
+
+
+def test_lines_are_only_appended(writer, tmp_path):
+    writer.stat("loss", 1, 0)
+    before = text(tmp_path)
+    writer.end("FAILED", "out of luck")
+    assert text(tmp_path).startswith(before)
+    assert json.loads(text(tmp_path).splitlines()[-1])["reason"] == "out of luck"
+
+
+@pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan], ids=str)
+def test_numbers_that_json_lacks_survive_in_valid_json(writer, tmp_path, value):
+    writer.stat("loss", value, 0)
+    writer.evaluation(Evaluation(0, 0, {"return": [value]}))
+
+    def refuse(token):
+        raise AssertionError(f"{token} is no JSON")
+
+    for line in text(tmp_path).splitlines():
+        json.loads(line, parse_constant=refuse)
+    record = read_record(tmp_path)
+    for read in (record.stats["loss"][1][0], record.evaluations[0].episodes["return"][0]):
+        assert read == value or (math.isnan(read) and math.isnan(value))
+
+
+def test_a_record_is_never_written_over(writer, tmp_path):
+    with pytest.raises(FileExistsError):
+        RecordWriter(tmp_path, HEADER)
+
+
+def test_every_torn_end_of_the_last_line_is_left_out_and_told(writer, tmp_path):
+    writer.stat("loss", 1, 0)
+    writer.stat("loss", 2, 1)
+    whole = text(tmp_path)
+    last = len(whole.splitlines(keepends=True)[-1])
+    for cut in range(1, last):
+        (tmp_path / FILE).write_bytes(whole[:-cut])
+        record = read_record(tmp_path)
+        assert record.stats["loss"] == ([0], [1]) and record.torn
+
+
+def test_reading_goes_on_where_it_stopped(writer, tmp_path):
+    writer.stat("a", 1, 0)
+    writer.stat("b", 2, 0)
+    assert [line["key"] for line in read_lines(tmp_path / FILE, start=1)] == ["a", "b"]
+    assert [line["key"] for line in read_lines(tmp_path / FILE, start=2)] == ["b"]
+    assert list(read_lines(tmp_path / FILE, start=3)) == []
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "empty"),
+        (b'{"kind": "run", "vers', "empty"),
+        (b'{"kind": "stat"}\n', "line 1: got kind 'stat', expected 'run'"),
+        (b'{"kind": "run", "version": 1}\n{"kind": "run", "version": 1}\n', "line 2: got kind 'run'"),
+        (b'{"kind": "run", "version": 1}\n{"kind": "stat", \n', "line 2: damaged"),
+        (b'{"kind": "run", "version": 1}\n[]\n', "line 2: damaged"),
+        (b'{"kind": "run", "version": 99}\n', "expected version 1 of the record, got 99"),
+    ],
+)
+def test_damage_is_told_with_its_place(tmp_path, content, message):
+    (tmp_path / FILE).write_bytes(content)
+    with pytest.raises(UserError, match=message) as error:
+        read_record(tmp_path)
+    assert FILE in str(error.value)
+
+
+def test_a_folder_without_a_record_is_told(tmp_path):
+    with pytest.raises(UserError, match=r"record.jsonl: no readable record of a run: No such file"):
+        read_record(tmp_path)
+
+
+def test_a_full_disk_is_told(writer):
+    class Full:
+        def write(self, text):
+            raise OSError(28, "No space left on device")
+
+    writer._file = Full()
+    with pytest.raises(UserError, match=r"cannot write to .*record.jsonl: No space left on device"):
+        writer.stat("loss", 1, 0)
