@@ -321,7 +321,7 @@ class _Settings:
         Raises:
             UserError: an unknown key or a value of the wrong type.
         """
-        for leaf, _ in _leaves(layer):
+        for leaf, _ in leaves(layer):
             if not self._knows(leaf) and not (open_key and leaf.startswith(f"{open_key}.")):
                 raise UserError(f"{leaf}: unknown key{self._hint(leaf)} ({source}); print_config shows all keys")
         self.add(layer, source)
@@ -398,11 +398,11 @@ def _nest(path: str, value: Any) -> dict[str, Any]:
     return functools.reduce(lambda inner, key: {key: inner}, reversed(path.split(".")), value)
 
 
-def _leaves(layer: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def leaves(layer: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Dotted path and value of everything in ``layer`` that is not a mapping, or an empty one."""
     for key, value in layer.items():
         if isinstance(value, Mapping) and value:
-            yield from _leaves(value, f"{prefix}{key}.")
+            yield from leaves(value, f"{prefix}{key}.")
         else:
             yield prefix + key, value
 
@@ -462,10 +462,10 @@ def _known_keys(config_dir: Path) -> set[str]:
 
 def _log_overrides(env: _Layer, alg: _Layer, logger: logging.Logger) -> None:
     """One line if the algorithm's file changes what the environment's file sets."""
-    domain = dict(_leaves(env.values))
+    domain = dict(leaves(env.values))
     changes = [
         f"{path} {_show(domain[path])} -> {_show(value)}"
-        for path, value in _leaves(alg.values)
+        for path, value in leaves(alg.values)
         if path in domain and value != domain[path]
     ]
     if changes:

@@ -538,7 +538,7 @@ def test_shipped_files_load_quietly_and_reload_from_their_own_values(
     caplog.set_level(logging.INFO)
     config = load_config(alg, env)
     assert not [record for record in caplog.records if "new key" in record.message]
-    flat = dict(config_module._leaves(config))
+    flat = dict(config_module.leaves(config))
     texts = [f"{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in flat.items()]
     assert load_config(alg, env, texts) == config
 

@@ -1,0 +1,1 @@
+"""From recorded runs to figures and tables: what `src/plot.py` is made of."""

@@ -1,0 +1,186 @@
+"""Compare recorded runs: learning curves, scores with intervals, performance profiles, tables.
+
+Examples:
+  python src/plot.py results/sacred
+  python src/plot.py results/sacred --where env=warehouse --also agent --last 5 --out figures
+  python src/plot.py --mongo localhost:27017:pymarl --export marl-eval
+  python src/plot.py results/sacred --figure 4
+
+docs/comparing.md explains the pictures, and how runs that are unequal are treated.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from matplotlib.figure import Figure
+
+from analysis import paper
+from analysis.export import write_marl_eval
+from analysis.figures import Panel, axis_title, draw_curves, draw_improvement, draw_profiles, draw_scores, save
+from analysis.groups import GROUP_BY, Curve, curve, group, note_inequalities
+from analysis.notes import Notes
+from analysis.runs import Found, Run, default_measure, find_folders, read, select
+from analysis.scores import score_sets
+from analysis.tables import markdown, row, write_csv
+from utils.errors import UserError
+from utils.files import check_writable
+from utils.registry import hint
+
+EXIT_USER_ERROR = 2
+COLUMNS = 3  # of panels
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}; --help explains the options")
+
+
+def _parser() -> argparse.ArgumentParser:
+    form = argparse.RawDescriptionHelpFormatter
+    parser = _Parser(prog="plot.py", description=__doc__, formatter_class=form, allow_abbrev=False)
+    add = parser.add_argument
+    add("runs", metavar="RUNS", nargs="*", type=Path, help="folders of runs, or folders that hold such at any depth")
+    add("--mongo", metavar="HOST:PORT:DB", help="take the runs of a MongoDB instead")
+    add("--mongo-url", metavar="URI", help="... or of one with a full URI, which ends in the name of the database")
+    add("--where", metavar="KEY=VALUE", action="append", default=[], help="only runs with this setting; repeatable")
+    add("--group-by", metavar="KEY", nargs="+", default=list(GROUP_BY), help=f"default: {' '.join(GROUP_BY)}")
+    add("--also", metavar="KEY", nargs="+", default=[], help="keys to group by beside those")
+    add("--metric", metavar="KEY", help="default: the performance of the domain, otherwise the return")
+    add("--last", metavar="K", type=int, default=10, help="points that a final score is the mean of (default 10)")
+    add("--figure", metavar="N", help="lay the panels out as a figure of the paper: 3, 4, 5, 8 or 9")
+    add("--export", metavar="FORM", help="also write the runs in the form of other tools: marl-eval")
+    add("--per-seed", action="store_true", help="the score of every run in the table, instead of intervals")
+    add("--out", metavar="DIR", type=Path, default=Path("figures"), help="folder for all files (default figures)")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Draw what the command line asks for; returns the exit status."""
+    try:
+        _compare(_parser().parse_args(argv))
+    except UserError as error:
+        print(f"error: {' '.join(str(error).splitlines())}", file=sys.stderr)
+        return EXIT_USER_ERROR
+    return 0
+
+
+def _compare(options: argparse.Namespace) -> None:
+    _check(options)
+    notes = Notes()
+    found, searched = _find(options, notes)
+    found = select(found, _where(options.where), searched)
+    layout = paper.layout(options.figure) if options.figure else None
+    runs = read(found, options.metric or (layout.measure if layout else None), notes)
+    if layout:
+        panels = paper.panels(layout, runs, options.last, notes, options.metric)
+        labels = layout.labels
+    else:
+        panels, labels = _panels(runs, [*options.group_by, *options.also], options.metric, notes)
+    curves = [curve for panel in panels for curve in panel.curves]
+    if not curves:
+        raise UserError(_nothing_to_draw(options, found, searched))
+    note_inequalities(curves, notes)
+    pictures = {f"figure{options.figure}" if layout else "curves": draw_curves(panels, labels, COLUMNS)}
+    if not layout:
+        pictures |= _score_pictures(panels, labels, options.last, notes)
+    _write(options, pictures, curves, notes)
+
+
+def _check(options: argparse.Namespace) -> None:
+    """Refuses a command line before anything is read."""
+    sources = [name for name in ("runs", "mongo", "mongo_url") if getattr(options, name)]
+    if len(sources) != 1:
+        raise UserError("RUNS: expected folders of runs, --mongo or --mongo-url, and one of these only")
+    if options.last < 1:
+        raise UserError(f"--last: expected at least 1, got {options.last}")
+    if options.export not in (None, "marl-eval"):
+        raise UserError(f"--export: expected marl-eval, got '{options.export}'")
+    check_writable(options.out, "--out")
+
+
+def _where(settings: Sequence[str]) -> dict[str, str]:
+    for setting in settings:
+        if not all(setting.partition("=")):
+            raise UserError(f"--where {setting}: expected KEY=VALUE")
+    return dict(setting.split("=", 1) for setting in settings)
+
+
+def _find(options: argparse.Namespace, notes: Notes) -> tuple[list[Found], str]:
+    """The runs, and how messages name the place where they were searched."""
+    found = find_folders(options.runs, notes)
+    searched = ", ".join(map(str, options.runs))
+    if not found:
+        raise UserError(f"no runs in {searched}: searched for folders with record.jsonl, or sacred's run.json")
+    return found, searched
+
+
+def _panels(
+    runs: Sequence[Run], keys: Sequence[str], metric: str | None, notes: Notes
+) -> tuple[list[Panel], list[str]]:
+    """A panel for each task, and the labels of all algorithms."""
+    known = sorted({key for run in runs for key in run.keys})
+    for key in keys:
+        if runs and key not in known and key not in GROUP_BY:
+            raise UserError(f"--group-by {key}: no run has this key{hint(key, known)}: there are {', '.join(known)}")
+    tasks: dict[str, list[Curve]] = {}
+    for some in group(runs, keys):
+        if found := curve(some, metric or default_measure(some.runs[0].config["env"]), notes):
+            tasks.setdefault(found.task, []).append(found)
+    labels = sorted({found.label for curves in tasks.values() for found in curves})
+    return [Panel(task, axis_title(curves[0]), curves) for task, curves in tasks.items()], labels
+
+
+def _nothing_to_draw(options: argparse.Namespace, found: Sequence[Found], searched: str) -> str:
+    """What to say when no run has a point to draw."""
+    what = (
+        f"--metric {options.metric}" if options.metric else f"--figure {options.figure}" if options.figure else "RUNS"
+    )
+    known = sorted({measure for run in read(found, None, Notes()) for measure in run.measures()})
+    there = f"their measures are {', '.join(known)}" if known else "no point is recorded yet"
+    near = hint(options.metric, known) if options.metric else ""
+    return f"{what}: nothing to draw in {len(found)} runs of {searched}{near}: {there}"
+
+
+def _score_pictures(panels: Sequence[Panel], labels: Sequence[str], last: int, notes: Notes) -> dict[str, Figure]:
+    curves = {panel.title: panel.curves for panel in panels}
+    axes = {panel.title: panel.axis for panel in panels}
+    final = score_sets(curves, axes, lambda curve: curve.final(last), notes)
+    absolute = score_sets(curves, axes, Curve.absolute, notes)
+    pictures = {
+        "scores": draw_scores([("final", final), ("absolute", absolute)], labels),
+        "profile": draw_profiles(final, labels),
+    }
+    if len(labels) > 1:
+        pictures["improvement"] = draw_improvement(final, labels)
+    return pictures
+
+
+def _write(options: argparse.Namespace, pictures: Mapping[str, Figure], curves: Sequence[Curve], notes: Notes) -> None:
+    """All files, and on the console the table, the remarks and the names of the files."""
+    out = options.out
+    rows = [row(curve, options.last) for curve in curves]
+    table = markdown(rows, options.last, options.per_seed)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        files = [path for name, picture in pictures.items() for path in save(picture, out / name)]
+        if options.export:
+            write_marl_eval(curves, out / "marl-eval.json", notes)
+        write_csv(rows, out / "table.csv")
+        remarks = "".join(f"- {line}\n" for line in notes.lines())
+        (out / "table.md").write_text(table + (f"\n{remarks}" if remarks else ""), encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"--out: cannot write to {out}: {error.strerror}") from error
+    print(table, end="")
+    for line in notes.lines():
+        print(f"note: {line}", file=sys.stderr)
+    names = [path.name for path in files] + ["table.md", "table.csv"] + ["marl-eval.json"] * bool(options.export)
+    print(f"wrote {', '.join(names)} to {out}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
