@@ -140,7 +140,7 @@ def _nothing_to_draw(options: argparse.Namespace, found: Sequence[Found], search
     what = (
         f"--metric {options.metric}" if options.metric else f"--figure {options.figure}" if options.figure else "RUNS"
     )
-    known = sorted({measure for run in read(found, None, Notes()) for measure in run.measures()})
+    known = sorted({measure for run in found for measure in run.read(None).measures()})
     there = f"their measures are {', '.join(known)}" if known else "no point is recorded yet"
     near = hint(options.metric, known) if options.metric else ""
     return f"{what}: nothing to draw in {len(found)} runs of {searched}{near}: {there}"
@@ -151,8 +151,9 @@ def _score_pictures(panels: Sequence[Panel], labels: Sequence[str], last: int, n
     axes = {panel.title: panel.axis for panel in panels}
     final = score_sets(curves, axes, lambda curve: curve.final(last), notes)
     absolute = score_sets(curves, axes, Curve.absolute, notes)
+    kinds = [("final", final), ("absolute", absolute)]
     pictures = {
-        "scores": draw_scores([("final", final), ("absolute", absolute)], labels),
+        "scores": draw_scores([(kind, sets) for kind, sets in kinds if sets], labels),
         "profile": draw_profiles(final, labels),
     }
     if len(labels) > 1:

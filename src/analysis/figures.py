@@ -32,7 +32,8 @@ from analysis.statistics import (
 # its yellow, which is too light for lines on white. Line styles tell curves apart in print; 42 combinations.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 LINES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1, 1, 1)))
-PANEL = (4.0, 3.0)  # inches
+PANEL, SINGLE = (4.0, 3.0), (5.8, 3.8)  # inches: one of several panels, and the only one
+LEGEND_WIDTH, LEGEND_LINE = 3.3, 0.22  # inches: an entry of the legend
 THRESHOLDS = 101  # of a performance profile
 TITLES = {
     "return": "return",
@@ -64,12 +65,12 @@ def axis_title(curve: Curve) -> str:
     """What the values of a curve are called on an axis."""
     title = TITLES.get(curve.measure, curve.measure.replace("_", " "))
     of_episodes = any(run.is_of_episodes(curve.measure) for run in curve.runs)
-    return f"{title} per test episode" if of_episodes else title
+    return f"{title}\nper test episode" if of_episodes else title
 
 
 def draw_curves(panels: Sequence[Panel], labels: Sequence[str], columns: int) -> Figure:
     """Learning curves: the mean over the runs, shaded its 95 % bootstrap interval; one legend for all panels."""
-    figure, axes = _grid(len(panels), columns)
+    figure, axes = _grid(len(panels), columns, len(labels))
     styles = _styles(labels)
     for panel, axis in zip(panels, axes, strict=True):
         axis.set_title(panel.title + _sizes(panel.curves))
@@ -96,7 +97,7 @@ def draw_scores(rows: Sequence[tuple[str, Sequence[ScoreSet]]], labels: Sequence
         labels: of all algorithms, from top to bottom.
     """
     height = max(len(sets) for _, sets in rows)
-    size = (4.2 * len(rows) + 1.2, height * (0.26 * len(labels) + 1.0))
+    size = (3.6 * len(rows) + 2.4, height * (0.26 * len(labels) + 1.2))
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots(height, len(rows), squeeze=False)
     styles = _styles(labels)
@@ -105,7 +106,7 @@ def draw_scores(rows: Sequence[tuple[str, Sequence[ScoreSet]]], labels: Sequence
             _empty(axis, f"no {kind} scores")
         for axis, some in zip(axes[:, column], sets, strict=False):
             axis.set_title(f"{some.title}: {kind} score")
-            axis.set_xlabel(f"interquartile mean of the {some.axis}")
+            axis.set_xlabel(f"interquartile mean\n{_one_line(some.axis)}")
             shown = [label for label in labels if label in some.scores]
             for place, label in enumerate(shown):
                 _draw_score(axis, place, some.scores[label], styles[label][0])
@@ -117,11 +118,12 @@ def draw_scores(rows: Sequence[tuple[str, Sequence[ScoreSet]]], labels: Sequence
 
 def draw_profiles(sets: Sequence[ScoreSet], labels: Sequence[str]) -> Figure:
     """Performance profiles: the share of runs whose final score is above tau, with 95 % bootstrap bands."""
-    figure, axes = _grid(len(sets), 3)
+    figure, axes = _grid(len(sets), 3, len(labels))
     styles = _styles(labels)
     for some, axis in zip(sets, axes, strict=True):
         everything = np.concatenate([array for tasks in some.scores.values() for array in tasks])
-        thresholds = np.linspace(everything.min(), everything.max(), THRESHOLDS)
+        margin = 0.05 * (np.ptp(everything) or 1.0)
+        thresholds = np.linspace(everything.min() - margin, everything.max() + margin, THRESHOLDS)
         for label in (label for label in labels if label in some.scores):
             colour, line = styles[label]
             axis.step(thresholds, profile(some.scores[label], thresholds), where="post", color=colour, linestyle=line)
@@ -129,7 +131,7 @@ def draw_profiles(sets: Sequence[ScoreSet], labels: Sequence[str]) -> Figure:
                 band = profile_interval(some.scores[label], thresholds)
                 axis.fill_between(thresholds, *band, step="post", color=colour, alpha=0.15, linewidth=0)
         axis.set_title(some.title)
-        axis.set_xlabel(f"τ: final {some.axis}")
+        axis.set_xlabel(f"τ: final {_one_line(some.axis)}")
         axis.set_ylabel("share of runs with score > τ")
         axis.set_ylim(-0.03, 1.03)
         axis.grid(alpha=0.3)
@@ -142,7 +144,7 @@ def draw_improvement(sets: Sequence[ScoreSet], labels: Sequence[str]) -> Figure:
     pairs = {some.title: list(combinations([label for label in labels if label in some.scores], 2)) for some in sets}
     sets = [some for some in sets if pairs[some.title]]
     height = max((len(found) for found in pairs.values()), default=0)
-    figure, axes = _grid(len(sets), 2, (6.0, 0.36 * height + 1.0))
+    figure, axes = _grid(len(sets), 2, size=(6.0, 0.36 * height + 1.0))
     for some, axis in zip(sets, axes, strict=True):
         found = pairs[some.title]
         for place, (x, y) in enumerate(found):
@@ -177,15 +179,26 @@ def save(figure: Figure, path: Path) -> list[Path]:
 # --- parts ---
 
 
-def _grid(n: int, columns: int, size: tuple[float, float] = PANEL) -> tuple[Figure, list[Any]]:
-    """A figure with n panels of a size in inches, at most so many in a row."""
+def _grid(n: int, columns: int, entries: int = 0, size: tuple[float, float] | None = None) -> tuple[Figure, list[Any]]:
+    """A figure with n panels of a size in inches, at most so many in a row, and room for a legend's entries."""
     columns = min(columns, n)
     rows = math.ceil(n / columns)
-    figure = Figure(figsize=(size[0] * columns, size[1] * rows + 0.5), layout="constrained")
+    width, height = size or (PANEL if n > 1 else SINGLE)
+    legend = LEGEND_LINE * math.ceil(entries / _legend_columns(width * columns))
+    figure = Figure(figsize=(width * columns, height * rows + legend), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False).flatten()
     for axis in axes[n:]:
         axis.set_axis_off()
     return figure, list(axes[:n])
+
+
+def _one_line(title: str) -> str:
+    """A title of an axis without its line breaks."""
+    return title.replace("\n", " ")
+
+
+def _legend_columns(width: float) -> int:
+    return max(1, int(width // LEGEND_WIDTH))
 
 
 def _styles(labels: Sequence[str]) -> Mapping[str, tuple[str, Any]]:
@@ -196,7 +209,7 @@ def _styles(labels: Sequence[str]) -> Mapping[str, tuple[str, Any]]:
 def _legend(figure: Figure, labels: Sequence[str], styles: Mapping[str, tuple[str, Any]]) -> None:
     """One legend below all panels."""
     handles = [Line2D([], [], color=styles[label][0], linestyle=styles[label][1]) for label in labels]
-    columns = min(len(labels), max(1, int(figure.get_figwidth() // 2.8)))
+    columns = min(len(labels), _legend_columns(figure.get_figwidth()))
     figure.legend(handles, labels, loc="outside lower center", ncols=columns, fontsize=9, handlelength=3)
 
 

@@ -206,7 +206,7 @@ def _without_duplicates(group: Group, notes: Notes) -> Group:
 def _note_differences(group: Group, notes: Notes) -> None:
     """Notes the keys that differ among the runs of one curve, with their values."""
     keys = {key for run in group.runs for key in run.keys} - FREE
-    values = {key: sorted({str(run.keys.get(key, "missing")) for run in group.runs}) for key in sorted(keys)}
+    values = {key: sorted({str(run.keys.get(key)) for run in group.runs}) for key in sorted(keys)}
     different = [f"{key} ({', '.join(found)})" for key, found in values.items() if len(found) > 1]
     if different:
         notes.add(f"averaged over runs that differ in {', '.join(different)}; --also KEY tells them apart", group.name)

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from analysis.figures import Panel, axis_title
-from analysis.groups import Curve, Group, curve, task_title
+from analysis.groups import GROUP_BY, Curve, Group, curve, group, task_title
 from analysis.notes import Notes
 from analysis.runs import Run, default_measure, matches
 from utils.errors import UserError
@@ -96,9 +96,9 @@ def panels(figure: Layout, runs: Sequence[Run], last: int, notes: Notes, measure
     """
     instances = [(env, SIZES[env][size]) for size in figure.sizes for env in SIZES]
     wanted = [*figure.curves.values(), *(BASELINES.values() if figure.with_best else ())]
-    for run in runs:
-        if _instance(run) not in instances or not any(_fits(run, config) for config in wanted):
-            notes.add("in none of the figure's curves", run.source)
+    unused = [run for run in runs if _instance(run) not in instances or not any(_fits(run, kind) for kind in wanted)]
+    for rest in group(unused, GROUP_BY):
+        notes.add("in none of the figure's curves", f"{rest.name} ({len(rest.runs)} runs)")
     found = []
     for letter, (env, n_agents) in zip(string.ascii_lowercase, instances, strict=False):
         title = task_title(env, n_agents)

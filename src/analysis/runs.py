@@ -167,12 +167,12 @@ def _value(run: Found, key: str) -> Any:
 
 
 def read(found: Sequence[Found], measure: str | None, notes: Notes) -> list[Run]:
-    """The runs, with the statistics of ``measure``; what cannot be read is noted and left out."""
-    keys = [measure, test_statistic(measure)] if measure else []
+    """The runs, with what they have of ``measure`` (None: of the default of each); unreadable ones are noted."""
     runs = []
     for run in found:
+        shown = measure or default_measure(run.config["env"])
         try:
-            runs.append(run.read(keys))
+            runs.append(run.read([shown, test_statistic(shown)]))
         except UserError as error:
             notes.add(UNREADABLE, str(error))
     return runs
