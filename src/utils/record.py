@@ -155,19 +155,42 @@ def _add_evaluation(record: Record, line: Mapping[str, Any]) -> None:
         record.evaluations.append(evaluation)
 
 
-def read_lines(path: Path, start: int = 0) -> Iterator[dict[str, Any]]:
-    """The complete lines of a record from number ``start`` on; a torn last line is not complete yet.
+class RecordReader:
+    """Reads a record that may still grow: every call of `read` goes on where the last one stopped.
 
-    Raises:
-        UserError: the file is missing or unreadable, a line is damaged, or the first one does not open a record.
+    Args:
+        path: of the record.
     """
-    try:
-        with path.open("rb") as file:
-            for number, text in enumerate(file):
-                if number >= start and text.endswith(b"\n"):
-                    yield _parse(path, number, text)
-    except OSError as error:
-        raise UserError(f"{path}: no readable record of a run: {error.strerror}") from error
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._number = self._offset = 0  # of the line that comes next: how many are before it, and how many bytes
+
+    def read(self, limit: int = 1000) -> list[dict[str, Any]]:
+        """The next complete lines, at most ``limit``; none: there are no more yet. A torn line is not complete.
+
+        Raises:
+            UserError: the file is missing or unreadable, a line is damaged, or the first one does not open a record.
+        """
+        texts = []
+        try:
+            with self._path.open("rb") as file:
+                file.seek(self._offset)
+                while len(texts) < limit and (text := file.readline()).endswith(b"\n"):
+                    texts.append(text)
+        except OSError as error:
+            raise UserError(f"{self._path}: no readable record of a run: {error.strerror}") from error
+        lines = [_parse(self._path, number, text) for number, text in enumerate(texts, self._number)]
+        self._number += len(texts)
+        self._offset += sum(map(len, texts))
+        return lines
+
+
+def read_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """The complete lines of a record, all that are there now; raises as `RecordReader.read` does."""
+    reader = RecordReader(path)
+    while lines := reader.read():
+        yield from lines
 
 
 def _parse(path: Path, number: int, text: bytes) -> dict[str, Any]:
