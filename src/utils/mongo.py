@@ -199,7 +199,6 @@ class Delivery:
         self._target, self._folder = target, folder
         self._result: dict[str, Any] = {}
         order = {"uri": target.uri, "database": target.database, "folder": str(folder.resolve())}
-        order |= {"answers": answers, "interval": interval}
         # A session of its own: Ctrl-C, which goes to all processes of the terminal's group, is meant for the run.
         self._process = subprocess.Popen(
             [sys.executable, "-m", "utils.replica"],
@@ -211,7 +210,9 @@ class Delivery:
         )
         self._ear = threading.Thread(target=self._listen, daemon=True)
         self._ear.start()
-        self._send(order)  # through a pipe: command lines and environments can be read by others
+        self._send(
+            {**order, "answers": answers, "interval": interval}
+        )  # through a pipe: command lines and environments can be read by others
 
     def finish(self) -> None:
         """Waits, a few seconds at most, for the last delivery, and tells what is left to deliver, if anything."""

@@ -172,7 +172,7 @@ class RecordReader:
         Raises:
             UserError: the file is missing or unreadable, a line is damaged, or the first one does not open a record.
         """
-        texts = []
+        texts: list[bytes] = []
         try:
             with self._path.open("rb") as file:
                 file.seek(self._offset)
