@@ -14,10 +14,8 @@ import pdb
 import re
 import signal
 import sys
-import tempfile
 import warnings
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from types import FrameType
 from typing import Any, TextIO
 
@@ -30,17 +28,17 @@ with warnings.catch_warnings():
     import sacred
     from sacred.commandline_options import cli_option
     from sacred.dependencies import get_commit_if_possible
-    from sacred.observers import FileStorageObserver
-    from sacred.observers.mongo import parse_mongo_db_arg
+    from sacred.observers import FileStorageObserver, RunObserver
     from sacred.utils import print_filtered_stacktrace
 
 from utils.config import CONFIG_DIR, available, load_config, results_path
 from utils.errors import UserError
-from utils.observers import RecordObserver
+from utils.files import check_writable
+from utils.mongo import Target, choose_target, redact
+from utils.observers import MongoObserver, RecordObserver
 from utils.registry import hint
 
 EXIT_FAILURE, EXIT_USER_ERROR, EXIT_INTERRUPTED, EXIT_TERMINATED = 1, 2, 130, 143
-MONGO_TIMEOUT_MS = 3000  # how long a MongoDB may take to answer at the start
 
 
 class Terminated(KeyboardInterrupt):
@@ -54,7 +52,8 @@ def cli(argv: Sequence[str]) -> int:
     try:
         return _execute(argv)
     except UserError as error:
-        print(f"error: {' '.join(str(error).splitlines())}", file=sys.stderr)  # what the user gave may have many lines
+        message = " ".join(str(error).splitlines())  # what the user gave may have many lines
+        print(f"error: {redact(message)}", file=sys.stderr)
         return EXIT_USER_ERROR
     except Terminated:
         return EXIT_TERMINATED
@@ -70,17 +69,27 @@ def _execute(argv: Sequence[str]) -> int:
         return 0
     command = _command(experiment, options)
     config = load_config(options["--config"], options["--env-config"], options["UPDATE"])
+    mongo = _take_mongo(config, options)
     experiment.add_config(config)
     if command != experiment.default_command:
         experiment.run(command, options=options)
         return 0
-    _check_writable(results_path(config) / "sacred")
-    if options["--mongo_db"]:
-        _check_mongo(options["--mongo_db"])
-    return _train(experiment, config, options)
+    folder = results_path(config) / "sacred"
+    check_writable(folder, "local_results_path")
+    return _train(experiment, config, options, [MongoObserver(folder, mongo)] if mongo else [])
 
 
-def _train(experiment: sacred.Experiment, config: dict[str, Any], options: dict[str, Any]) -> int:
+def _take_mongo(config: dict[str, Any], options: dict[str, Any]) -> Target | None:
+    """The MongoDB that the run shall be delivered to; neither its URI nor a trace of it stays with the run."""
+    target = choose_target(options["--mongo_db"], config.pop("mongo_url"), config.pop("mongo_db"))
+    options["--mongo_db"] = None  # else sacred would add its own observer
+    options["UPDATE"] = [update for update in options["UPDATE"] if update.partition("=")[0].strip() != "mongo_url"]
+    return target
+
+
+def _train(
+    experiment: sacred.Experiment, config: dict[str, Any], options: dict[str, Any], observers: Sequence[RunObserver]
+) -> int:
     """Build all parts, then run them under sacred: a mistake that the build finds leaves no record behind."""
     from run import build  # late: a mistake in the configuration is told before PyTorch is imported
 
@@ -89,6 +98,7 @@ def _train(experiment: sacred.Experiment, config: dict[str, Any], options: dict[
     experiment.observers += [
         FileStorageObserver(folder),
         RecordObserver(folder, experiment.parts.token, experiment.parts.logger),
+        *observers,
     ]
     try:
         experiment.run(experiment.default_command, info={}, options=options)
@@ -170,36 +180,6 @@ def _command(experiment: sacred.Experiment, options: dict[str, Any]) -> str:
     if command not in commands:
         raise UserError(f"unknown command '{command}'{hint(command, commands)}: choose one of {', '.join(commands)}")
     return command
-
-
-# --- checks before anything is built ---
-
-
-def _check_writable(folder: Path) -> None:
-    """Raise UserError if ``folder`` cannot be written or made; leaves nothing behind."""
-    existing = next(path for path in (folder, *folder.parents) if path.exists())
-    try:
-        tempfile.TemporaryFile(dir=existing).close()
-    except OSError as error:
-        raise UserError(f"local_results_path: cannot write to {existing}: {error.strerror}") from None
-
-
-def _check_mongo(spec: str) -> None:
-    """Raise UserError if the MongoDB of sacred's ``-m`` does not answer."""
-    import pymongo
-
-    try:
-        url = parse_mongo_db_arg(spec).get("url")
-    except AttributeError:  # sacred looks into a match that it did not get
-        raise UserError(f"-m: expected [host:port:]database, got '{spec}'") from None
-    client: pymongo.MongoClient[Any] = pymongo.MongoClient(url, serverSelectionTimeoutMS=MONGO_TIMEOUT_MS)
-    try:
-        client.admin.command("ping")
-    except pymongo.errors.PyMongoError as error:
-        reason = str(error).split(" (configured")[0]
-        raise UserError(f"-m {spec}: MongoDB does not answer: {reason}; start it, or leave -m out") from None
-    finally:
-        client.close()
 
 
 # --- process ---

@@ -40,6 +40,7 @@ SHIPPED = {
 }
 FLAGS = {"algs": "--config", "envs": "--env-config", "presets": "preset"}  # where a name of such a file is given
 NEAR_MISS = 0.85  # similarity (difflib's ratio) from which a new key of a YAML file is taken for a typing error
+SECRET = "mongo_url"  # the key whose value no message shows
 MAX_SEED = 2**32 - 1  # what numpy's global generator takes
 
 
@@ -285,8 +286,10 @@ def _parse_quoted(text: str) -> Any:
         return text
 
 
-def _show(value: Any) -> str:
-    """A value as the user would write it."""
+def _show(value: Any, path: str = "") -> str:
+    """A value, of the key ``path``, as the user would write it."""
+    if path == SECRET:
+        return "***"
     if value is None:
         return "null"
     return str(value).lower() if isinstance(value, bool) else repr(value)
@@ -340,7 +343,7 @@ class _Settings:
         path = path.strip()
         if "\n" not in value:  # in a text of several lines, such as a map, the first one's indentation counts
             value = value.strip()
-        source = f"with {path}={value}"
+        source = f"with {path}={'***' if path == SECRET else value}"
         self.set_known(_nest(path, self._read(path, value, source)), source, open_key)
 
     def _merge(self, target: dict[str, Any], layer: Mapping[str, Any], prefix: str, source: str) -> None:
@@ -390,7 +393,7 @@ class _Settings:
 
 
 def _wrong_type(path: str, expected: str, value: Any, source: str) -> UserError:
-    return UserError(f"{path}: expected {expected}, got {_show(value)} ({source})")
+    return UserError(f"{path}: expected {expected}, got {_show(value, path)} ({source})")
 
 
 def _nest(path: str, value: Any) -> dict[str, Any]:
@@ -464,7 +467,7 @@ def _log_overrides(env: _Layer, alg: _Layer, logger: logging.Logger) -> None:
     """One line if the algorithm's file changes what the environment's file sets."""
     domain = dict(leaves(env.values))
     changes = [
-        f"{path} {_show(domain[path])} -> {_show(value)}"
+        f"{path} {_show(domain[path], path)} -> {_show(value, path)}"
         for path, value in leaves(alg.values)
         if path in domain and value != domain[path]
     ]

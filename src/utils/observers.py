@@ -1,4 +1,4 @@
-"""What sacred tells of a run, into the run's record."""
+"""What sacred tells of a run, into the run's record, and from there to MongoDB."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 from sacred.observers import RunObserver
 
 from utils.logging import Logger
+from utils.mongo import LOGGER, Delivery, Target, why_silent
 from utils.record import RecordWriter
 
 
@@ -50,3 +51,36 @@ class RecordObserver(RunObserver):
 
     def failed_event(self, fail_time: datetime, fail_trace: Sequence[str]) -> None:
         self._record.end("FAILED", fail_trace[-1].strip())
+
+
+class MongoObserver(RunObserver):
+    """Has the record delivered to MongoDB while the run goes on; no trouble with that reaches the run.
+
+    Args:
+        folder: of the FileStorageObserver.
+        target: the database.
+
+    Raises:
+        UserError: the server refuses. If it only does not answer, the run goes on, and one line says so.
+    """
+
+    priority = 5  # below RecordObserver's
+
+    def __init__(self, folder: Path, target: Target) -> None:
+        self._folder, self._target = folder, target
+        self._delivery: Delivery | None = None
+        silence = why_silent(target)
+        self._answers = silence is None
+        if silence:
+            LOGGER.warning(f"MongoDB {target}: does not answer: {silence}; the run goes on, to be delivered later")
+
+    def started_event(self, _id: Any, **_: Any) -> None:
+        try:
+            self._delivery = Delivery(self._target, self._folder / str(_id), self._answers)
+        except OSError as error:  # no memory, or too many processes
+            LOGGER.warning(f"MongoDB {self._target}: nothing is delivered: no process for it: {error.strerror}")
+
+    def join(self) -> None:
+        """Sacred's last call, however the run ended."""
+        if self._delivery:
+            self._delivery.finish()

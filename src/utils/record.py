@@ -164,27 +164,48 @@ def _add_evaluation(record: Record, line: Mapping[str, Any]) -> None:
         record.evaluations.append(evaluation)
 
 
-def read_lines(path: Path, start: int = 0, statistics: Collection[str] | None = None) -> Iterator[dict[str, Any]]:
-    """The complete lines of a record from number ``start`` on; a torn last line is not complete yet.
+class RecordReader:
+    """Reads a record that may still grow: every call of `read` goes on where the last one stopped.
 
     Args:
         path: of the record.
-        start: number of the first line, from 0.
         statistics: keys of the statistics to read; None: all.
-
-    Raises:
-        UserError: the file is missing or unreadable, a line is damaged, or the first one does not open a record.
     """
-    wanted = tuple(_STAT + json.dumps(key).encode() for key in statistics or ())
-    try:
-        with path.open("rb") as file:
-            for number, text in enumerate(file):
-                if statistics is not None and text.startswith(_STAT) and not text.startswith(wanted):
-                    continue
-                if number >= start and text.endswith(b"\n"):
-                    yield _parse(path, number, text)
-    except OSError as error:
-        raise UserError(f"{path}: no readable record of a run: {error.strerror}") from error
+
+    def __init__(self, path: Path, statistics: Collection[str] | None = None) -> None:
+        self._path = path
+        self._number = self._offset = 0  # of the line that comes next: how many are before it, and how many bytes
+        self._all = statistics is None
+        self._wanted = tuple(_STAT + json.dumps(key).encode() for key in statistics or ())
+
+    def read(self, limit: int = 1000) -> list[dict[str, Any]]:
+        """The next complete lines, at most ``limit``; none: there are no more yet. A torn line is not complete.
+
+        Raises:
+            UserError: the file is missing or unreadable, a line is damaged, or the first one does not open a record.
+        """
+        texts: list[tuple[int, bytes]] = []
+        number, offset = self._number, self._offset
+        try:
+            with self._path.open("rb") as file:
+                file.seek(offset)
+                while len(texts) < limit and (text := file.readline()).endswith(b"\n"):
+                    if self._all or not text.startswith(_STAT) or text.startswith(self._wanted):
+                        texts.append((number, text))
+                    number += 1
+                    offset += len(text)
+        except OSError as error:
+            raise UserError(f"{self._path}: no readable record of a run: {error.strerror}") from error
+        lines = [_parse(self._path, *text) for text in texts]
+        self._number, self._offset = number, offset
+        return lines
+
+
+def read_lines(path: Path, statistics: Collection[str] | None = None) -> Iterator[dict[str, Any]]:
+    """The complete lines of a record, all that are there now; arguments and errors as in `RecordReader`."""
+    reader = RecordReader(path, statistics)
+    while lines := reader.read():
+        yield from lines
 
 
 def _parse(path: Path, number: int, text: bytes) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import math
 import pytest
 
 from utils.errors import UserError
-from utils.record import FILE, Evaluation, RecordWriter, read_lines, read_record
+from utils.record import FILE, Evaluation, RecordReader, RecordWriter, read_record
 
 HEADER = {"token": "vast_qmix_seed1__x", "config": {"lr": 0.5, "limit": math.inf, "env_args": {"layout": None}}}
 POINT = Evaluation(t=10, t_env=12, episodes={"return": [1.0, -2.5], "ep_length": [6, 7]})
@@ -83,12 +83,28 @@ def test_every_torn_end_of_the_last_line_is_left_out_and_told(writer, tmp_path):
         assert record.stats["loss"] == ([0], [1]) and record.torn
 
 
-def test_reading_goes_on_where_it_stopped(writer, tmp_path):
-    writer.stat("a", 1, 0)
-    writer.stat("b", 2, 0)
-    assert [line["key"] for line in read_lines(tmp_path / FILE, start=1)] == ["a", "b"]
-    assert [line["key"] for line in read_lines(tmp_path / FILE, start=2)] == ["b"]
-    assert list(read_lines(tmp_path / FILE, start=3)) == []
+def test_a_reader_gives_every_line_once_while_the_record_grows(writer, tmp_path):
+    reader = RecordReader(tmp_path / FILE)
+    given = []
+    for step in range(30):
+        writer.stat("loss", step, step)
+        if step % 7 == 0:
+            while lines := reader.read(limit=3):
+                assert len(lines) <= 3
+                given += lines
+    assert reader.read(limit=100)[-1]["t"] == 29 and reader.read() == []
+    assert [line["kind"] for line in given] == ["run"] + ["stat"] * 29
+    assert [line["t"] for line in given[1:]] == [*range(29)]
+
+
+def test_a_reader_takes_a_torn_line_when_it_is_complete(writer, tmp_path):
+    writer.stat("loss", 0.5, 0)
+    whole = text(tmp_path)
+    reader = RecordReader(tmp_path / FILE)
+    (tmp_path / FILE).write_bytes(whole[:-5])
+    assert [line["kind"] for line in reader.read()] == ["run"] and reader.read() == []
+    (tmp_path / FILE).write_bytes(whole)
+    assert [line["value"] for line in reader.read()] == [0.5]
 
 
 @pytest.mark.parametrize(
