@@ -3,7 +3,7 @@
 Examples:
   python src/plot.py results/sacred
   python src/plot.py results/sacred --where env=warehouse --also agent --last 5 --out figures
-  python src/plot.py --mongo localhost:27017:pymarl --export marl-eval
+  python src/plot.py -m localhost:27017:pymarl --export marl-eval
   python src/plot.py results/sacred --figure 4
 
 docs/comparing.md explains the pictures, and how runs that are unequal are treated.
@@ -29,6 +29,8 @@ from analysis.scores import score_sets
 from analysis.tables import markdown, row, write_csv
 from utils.errors import UserError
 from utils.files import check_writable
+from utils.mongo import target_of_flag, target_of_url, why_silent
+from utils.record import FILE
 from utils.registry import hint
 
 EXIT_USER_ERROR = 2
@@ -45,8 +47,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="plot.py", description=__doc__, formatter_class=form, allow_abbrev=False)
     add = parser.add_argument
     add("runs", metavar="RUNS", nargs="*", type=Path, help="folders of runs, or folders that hold such at any depth")
-    add("--mongo", metavar="HOST:PORT:DB", help="take the runs of a MongoDB instead")
-    add("--mongo-url", metavar="URI", help="... or of one with a full URI, which ends in the name of the database")
+    add("-m", "--mongo", metavar="HOST:PORT:DB", help="take the runs of a MongoDB instead, as in src/main.py")
+    add("--url", help="... or of the one with this URI; $NAME: what the environment variable NAME holds")
+    add("--db", metavar="NAME", help="with --url: name of the database; the default is the one in the URI")
     add("--where", metavar="KEY=VALUE", action="append", default=[], help="only runs with this setting; repeatable")
     add("--group-by", metavar="KEY", nargs="+", default=list(GROUP_BY), help=f"default: {' '.join(GROUP_BY)}")
     add("--also", metavar="KEY", nargs="+", default=[], help="keys to group by beside those")
@@ -93,9 +96,8 @@ def _compare(options: argparse.Namespace) -> None:
 
 def _check(options: argparse.Namespace) -> None:
     """Refuses a command line before anything is read."""
-    sources = [name for name in ("runs", "mongo", "mongo_url") if getattr(options, name)]
-    if len(sources) != 1:
-        raise UserError("RUNS: expected folders of runs, --mongo or --mongo-url, and one of these only")
+    if sum(map(bool, (options.runs, options.mongo, options.url))) != 1 or (options.db and not options.url):
+        raise UserError("RUNS: expected folders of runs, or -m, or --url with or without --db, and one of these only")
     if options.last < 1:
         raise UserError(f"--last: expected at least 1, got {options.last}")
     if options.export not in (None, "marl-eval"):
@@ -112,11 +114,24 @@ def _where(settings: Sequence[str]) -> dict[str, str]:
 
 def _find(options: argparse.Namespace, notes: Notes) -> tuple[list[Found], str]:
     """The runs, and how messages name the place where they were searched."""
-    found = find_folders(options.runs, notes)
-    searched = ", ".join(map(str, options.runs))
+    if options.runs:
+        found, searched = find_folders(options.runs, notes), ", ".join(map(str, options.runs))
+        if not found:
+            remarks = "".join(f"; {line}" for line in notes.lines())
+            raise UserError(f"no runs in {searched}: searched for {FILE}, and for sacred's run.json{remarks}")
+        return found, searched
+    if options.mongo:
+        target = target_of_flag(options.mongo)
+    else:
+        target = target_of_url(options.url, options.db, names=("--url", "--db"))
+    from analysis.mongo import find_mongo  # late: folders do without PyMongo
+
+    if silence := why_silent(target):
+        raise UserError(f"MongoDB {target}: does not answer: {silence}")
+    found = find_mongo(target.connect()[target.database], target, notes)
     if not found:
-        raise UserError(f"no runs in {searched}: searched for folders with record.jsonl, or sacred's run.json")
-    return found, searched
+        raise UserError(f"no runs in MongoDB {target}: searched its collection 'runs'")
+    return found, f"MongoDB {target}"
 
 
 def _panels(

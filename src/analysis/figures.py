@@ -80,7 +80,9 @@ def draw_curves(panels: Sequence[Panel], labels: Sequence[str], columns: int) ->
         for curve in panel.curves:
             _draw_curve(axis, curve, styles[curve.label])
         if panel.remark:
-            axis.text(0.02, 0.98, panel.remark, transform=axis.transAxes, va="top", fontsize=7, color="0.35")
+            box = {"facecolor": "white", "alpha": 0.7, "edgecolor": "none", "pad": 1.5}
+            place = {"transform": axis.transAxes, "va": "top", "fontsize": 7, "bbox": box}
+            axis.text(0.02, 0.97, panel.remark, color="0.25", **place)
         axis.set_xlabel("environment steps")
         axis.set_ylabel(panel.axis)
         axis.xaxis.set_major_formatter(EngFormatter(sep=""))
@@ -105,8 +107,8 @@ def draw_scores(rows: Sequence[tuple[str, Sequence[ScoreSet]]], labels: Sequence
         for axis in axes[len(sets) :, column]:
             _empty(axis, f"no {kind} scores")
         for axis, some in zip(axes[:, column], sets, strict=False):
-            axis.set_title(f"{some.title}: {kind} score")
-            axis.set_xlabel(f"interquartile mean\n{_one_line(some.axis)}")
+            axis.set_title(f"{some.title}: {kind} score", fontsize=10)
+            axis.set_xlabel(f"IQM: {_one_line(some.axis)}", fontsize=9)
             shown = [label for label in labels if label in some.scores]
             for place, label in enumerate(shown):
                 _draw_score(axis, place, some.scores[label], styles[label][0])

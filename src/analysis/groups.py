@@ -20,6 +20,7 @@ GROUP_BY = ("name", "assigner", "eta", "env", "env_args.n_agents")
 FREE = {
     *("seed", "env_args.seed", "local_results_path", "label", "repeat_id", "use_tensorboard", "n_threads"),
     *("use_cuda", "buffer_cpu_only", "save_model", "save_model_interval", "save_replay"),
+    *("mongo_url", "mongo_db"),
     *("log_interval", "runner_log_interval", "learner_log_interval"),
 }
 
