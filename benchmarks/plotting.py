@@ -8,6 +8,7 @@ The records are made up, but as large as real ones: 20 episodes an evaluation, 3
 from __future__ import annotations
 
 import argparse
+import resource
 import subprocess
 import sys
 import tempfile
@@ -64,8 +65,11 @@ def main() -> None:
         start = time.perf_counter()
         command = [sys.executable, str(PLOT), str(runs), "--out", f"{place}/figures"]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-        seconds = time.perf_counter() - start
-    print(f"{options.runs} runs of {options.points} points ({size:.0f} MiB of records): {seconds:.1f} s")
+        seconds, used = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
+    print(
+        f"{options.runs} runs of {options.points} points ({size:.0f} MiB of records): {seconds:.1f} s, "
+        f"{used.ru_utime + used.ru_stime:.1f} s of CPU"
+    )
 
 
 if __name__ == "__main__":

@@ -97,7 +97,7 @@ def group(runs: Sequence[Run], keys: Sequence[str]) -> list[Group]:
     for run in runs:
         groups[tuple(str(run.keys.get(key)) for key in keys)].append(run)
     found = [Group(_task(some[0], keys), _label(some[0], keys), some) for some in groups.values()]
-    return sorted(found, key=lambda group: (_task_order(group.runs[0]), group.task, group.label))
+    return sorted(found, key=lambda group: (_task_order(group.runs[0], keys), group.task, group.label))
 
 
 def _is_of_task(key: str) -> bool:
@@ -105,10 +105,10 @@ def _is_of_task(key: str) -> bool:
     return key == "env" or key.startswith("env_args.")
 
 
-def _task_order(run: Run) -> tuple[str, int]:
+def _task_order(run: Run, keys: Sequence[str]) -> tuple[str, int]:
     """By which tasks are sorted: environment, then number of agents."""
-    n_agents = run.keys.get("env_args.n_agents")
-    return str(run.keys.get("env")), n_agents if isinstance(n_agents, int) else 0
+    env, n_agents = (run.keys.get(key) if key in keys else None for key in ("env", "env_args.n_agents"))
+    return str(env), n_agents if isinstance(n_agents, int) else 0
 
 
 def task_title(env: str, n_agents: int | None) -> str:

@@ -19,7 +19,7 @@ from analysis.notes import Notes
 from analysis.statistics import Array
 from utils.config import leaves
 from utils.errors import UserError
-from utils.record import FILE, Evaluation, read_lines, read_record
+from utils.record import FILE, Evaluation, RecordReader, read_record
 
 DOMAIN_MEASURES = {
     "warehouse": "completed_orders",
@@ -213,10 +213,10 @@ def _run_folders(path: Path) -> Iterator[Path]:
 
 
 def _find_record(folder: Path, notes: Notes) -> Found:
-    header = next(read_lines(folder / FILE), None)
-    if header is None:
+    lines = RecordReader(folder / FILE).read(1)
+    if not lines:
         raise UserError(f"{folder / FILE}: empty: expected the record of a run")
-    return Found(str(folder), header["config"], partial(_read_record, folder, notes))
+    return Found(str(folder), lines[0]["config"], partial(_read_record, folder, notes))
 
 
 def _read_record(folder: Path, notes: Notes, statistics: Collection[str] | None) -> Run:

@@ -108,7 +108,8 @@ def _wins(x: Array, y: Array) -> Array:
 
 def _resample(n: int, rng: np.random.Generator) -> NDArray[np.int64]:
     """How often each of n runs is in each resample, [REPETITIONS, n]: n draws with replacement."""
-    return rng.multinomial(n, np.full(n, 1 / n), size=REPETITIONS)
+    drawn = rng.integers(n, size=(REPETITIONS, n)) + n * np.arange(REPETITIONS)[:, None]
+    return np.bincount(drawn.ravel(), minlength=REPETITIONS * n).reshape(REPETITIONS, n)
 
 
 def _limits(estimates: Array) -> tuple[Array, Array]:
