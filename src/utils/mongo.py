@@ -59,11 +59,12 @@ class Target:
         return f"{match['hosts']}/{self.database}"
 
     def connect(self) -> pymongo.MongoClient[dict[str, Any]]:
-        """A client that gives up soon, and connects only when it is used."""
+        """A client that gives up soon, connects only when it is used, and has what it writes secured against a crash."""
         import pymongo
 
         times = {"serverSelectionTimeoutMS": ANSWER_MS, "connectTimeoutMS": ANSWER_MS, "timeoutMS": OPERATION_MS}
-        return pymongo.MongoClient(self.uri, connect=False, tz_aware=True, **times)  # type: ignore[arg-type]
+        own = {"retryWrites": False, "retryReads": False}  # repeating is up to those who call
+        return pymongo.MongoClient(self.uri, connect=False, tz_aware=True, journal=True, **times, **own)  # type: ignore[arg-type]
 
 
 def redact(text: str) -> str:
@@ -132,7 +133,7 @@ def _is_accepted(uri: str) -> bool:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # PyMongo only warns of unknown options, and quotes them
-            pymongo.MongoClient(uri, connect=False).close()
+            Target(uri, "").connect().close()
     except (pymongo.errors.PyMongoError, ValueError, TypeError, Warning):
         return False
     return True
