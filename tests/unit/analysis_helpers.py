@@ -39,7 +39,8 @@ def write_run(
     folder.mkdir(parents=True, exist_ok=True)
     settings = {**config, "env": env, "seed": seed, "evaluate": False, **(more or {})}
     settings["env_args"] = {"n_agents": n_agents, "seed": seed}
-    writer = RecordWriter(folder, {"token": str(folder), "config": settings, "start_time": start_time})
+    header = {"token": str(folder), "config": settings, "start_time": start_time, "command": "main"}
+    writer = RecordWriter(folder, {**header, "experiment": {}, "host": {}, "meta": {}})
     for key, points in (statistics or {}).items():
         for t, value in points.items():
             writer.stat(key, value, t)

@@ -139,3 +139,25 @@ def test_a_full_disk_is_told(writer):
     writer._file = Full()
     with pytest.raises(UserError, match=r"cannot write to .*record.jsonl: No space left on device"):
         writer.stat("loss", 1, 0)
+
+
+def test_of_the_statistics_only_the_wanted_ones_are_read(writer, tmp_path):
+    for step in range(1500):  # more than are read at a time
+        writer.stat("loss", step, step)
+        writer.stat("loss_total", step, step)
+    writer.evaluation(POINT)
+    writer.stat("last", 1, 0)
+    writer.end("COMPLETED")
+    everything = read_record(tmp_path)
+    for keys in ([], ["loss"], ["loss_total", "last"], ["nothing"]):
+        record = read_record(tmp_path, keys)
+        assert record.stats == {key: points for key, points in everything.stats.items() if key in keys}
+        assert (record.evaluations, record.status) == (everything.evaluations, everything.status)
+
+
+def test_damage_is_told_with_its_place_behind_statistics_that_are_not_read(writer, tmp_path):
+    writer.stat("loss", 1, 0)
+    with (tmp_path / FILE).open("a") as file:
+        file.write("damage\n")
+    with pytest.raises(UserError, match="line 3: damaged"):
+        read_record(tmp_path, [])
