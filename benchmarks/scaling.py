@@ -1,7 +1,7 @@
 """Cost of an environment step against the number of agents N, and the exponent with which it grows.
 
 VAST(QTRAN, MetaGrad) with policies, agent=ff, one thread; with four sub-teams (eta = 4/N), and with a quarter as many
-sub-teams as agents (eta = 1/4). docs/benchmarks.md says more. ``--plot`` needs requirements-plots.txt.
+sub-teams as agents (eta = 1/4). docs/benchmarks.md says more.
 
     python benchmarks/scaling.py [--quick] [--domains NAME ...] [--json FILE] [--plot PICTURE.png] [--markdown]
     python benchmarks/scaling.py --from FILE --markdown --plot PICTURE.png

@@ -86,8 +86,9 @@ def _compare(options: argparse.Namespace) -> None:
         panels, labels = _panels(runs, [*options.group_by, *options.also], options.metric, notes)
     curves = [curve for panel in panels for curve in panel.curves]
     if not curves:
-        raise UserError(_nothing_to_draw(options, found, searched))
-    note_inequalities(curves, notes)
+        remarks = "".join(f"; {line}" for line in notes.lines())
+        raise UserError(_nothing_to_draw(options, found, searched) + remarks)
+    note_inequalities(curves, options.last, notes)
     pictures = {f"figure{options.figure}" if layout else "curves": draw_curves(panels, labels, COLUMNS)}
     if not layout:
         pictures |= _score_pictures(panels, labels, options.last, notes)

@@ -263,11 +263,13 @@ def _common_steps(steps: Sequence[Array], end: float) -> tuple[Array, bool]:
 # --- all curves of a task ---
 
 
-def note_inequalities(curves: Sequence[Curve], notes: Notes) -> None:
-    """Notes where the curves of one task have other numbers of runs, or other ends."""
+def note_inequalities(curves: Sequence[Curve], last: int, notes: Notes) -> None:
+    """Notes where curves of one task have other numbers of runs or other ends, or less than ``last`` points."""
     tasks: dict[str, list[Curve]] = defaultdict(list)
     for curve in curves:
         tasks[curve.task].append(curve)
+        if len(curve.steps) < last:
+            notes.add(f"has less than {last} points, so its final score is the mean of all", curve.name)
     for task, found in tasks.items():
         if len({len(curve.runs) for curve in found}) > 1:
             numbers = ", ".join(f"{curve.label}: {len(curve.runs)}" for curve in found)

@@ -261,10 +261,11 @@ def test_curves_of_one_task_with_other_seeds_or_ends_are_told():
         return Curve("Warehouse[4]", label, "return", runs, steps, np.zeros((n, len(steps))), False)
 
     notes = Notes()
-    note_inequalities([made("a", 2, 30), made("b", 2, 30)], notes)
+    note_inequalities([made("a", 2, 30), made("b", 2, 30)], 4, notes)
     assert notes.lines() == []
-    note_inequalities([made("a", 2, 30), made("b", 3, 40)], notes)
+    note_inequalities([made("a", 2, 30), made("b", 3, 40)], 5, notes)
     assert notes.lines() == [
+        "has less than 5 points, so its final score is the mean of all: a in Warehouse[4]",
         "unequal numbers of seeds: Warehouse[4] (a: 2, b: 3)",
         "curves, and so final scores, end at unequal steps: Warehouse[4] (a: 30, b: 40)",
     ]
