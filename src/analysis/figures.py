@@ -154,7 +154,7 @@ def draw_improvement(sets: Sequence[ScoreSet], labels: Sequence[str]) -> Figure:
             axis.plot(improvement(*tasks), place, "o", color=COLOURS[0], markersize=5)
             if all(map(_has_interval, tasks)):
                 axis.hlines(place, *improvement_interval(*tasks), color=COLOURS[0], linewidth=3, alpha=0.4)
-        axis.set_yticks(range(len(found)), [f"X = {x}\nY = {y}" for x, y in found], fontsize=7)
+        axis.set_yticks(range(len(found)), [f"X = {x}\nY = {y}" for x, y in found], fontsize=8)
         axis.set_ylim(len(found) - 0.5, -0.5)
         axis.axvline(0.5, color="0.4", linewidth=1, linestyle="--")
         axis.set_xlim(-0.03, 1.03)

@@ -65,6 +65,15 @@ def test_runs_read_from_mongo_are_those_of_the_folders(runs: Path, server: Mongo
     assert stored[0].source == f"run 1 of {target}" and notes.lines() == []
 
 
+def test_evaluations_come_in_order_whenever_they_were_delivered(runs: Path, server: Mongod) -> None:
+    target = target_of_flag(f"{server.address}:{NAME}")
+    with contextlib.closing(server.client()) as client:
+        late = {"run_id": 1, "t": 5, "t_env": 6, "absolute": False, "episodes": {"return": [1.0]}}
+        client[NAME].evaluations.insert_one(late)
+        run = find_mongo(client[NAME], target, Notes())[0].read([])
+    assert [point.t for point in run.evaluations] == [0, 5, 10, 20]
+
+
 def test_the_command_line_draws_the_same_table(
     runs: Path, server: Mongod, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

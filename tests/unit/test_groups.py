@@ -246,6 +246,14 @@ def test_values_are_interpolated_where_runs_share_few_points(tmp_path):
     assert "values are interpolated linearly" in notes
 
 
+def test_nothing_is_extrapolated(tmp_path):
+    statistics: list[dict[int, float]] = [{5: 0, 25: 20}, {10: 1, 20: 3, 30: 5}]
+    for number, points in enumerate(statistics):
+        write_run(tmp_path / str(number), line([0]), seed=number, statistics={"loss": points})
+    found, _ = only_curve(tmp_path, "loss")
+    assert found.steps.tolist() == [25] and found.values.tolist() == [[20], [4]]  # at 5 there is but one
+
+
 def test_runs_that_share_no_range_of_steps_are_told(tmp_path):
     for number, points in enumerate(({0: 1.0, 10: 1.0}, {20: 2.0, 30: 2.0})):
         write_run(tmp_path / str(number), line([0]), seed=number, statistics={"loss": points})
