@@ -84,7 +84,7 @@ def assert_same(database: Data, folder: Path, run_id: int = 1) -> None:
     run = database.runs.find_one({"_id": run_id})
     assert run is not None and run["token"] == lines[0]["token"]
     found = list(database.metrics.find({"run_id": run_id}))
-    episodes = list(database.evaluations.find({"run_id": run_id}))
+    episodes = list(database.evaluations.find({"run_id": run_id}, sort=["t", "absolute"]))
     assert sum(len(metric["values"]) for metric in found) + len(episodes) == points(folder)
     for metric in found:
         mine = [line for line in lines if line["kind"] == "stat" and line["key"] == metric["name"]]
@@ -93,7 +93,9 @@ def assert_same(database: Data, folder: Path, run_id: int = 1) -> None:
         times = [round(moment.timestamp(), 3) for moment in metric["timestamps"]]
         assert times == pytest.approx([line["time"] for line in mine], abs=0.002)
         assert metric["points"] == len(mine)
-    mine = [line for line in lines if line["kind"] == "evaluation"]
+    mine = sorted(
+        (line for line in lines if line["kind"] == "evaluation"), key=lambda line: (line["t"], line["absolute"])
+    )
     for key in ("t", "t_env", "absolute", "episodes"):
         assert [document[key] for document in episodes] == [line[key] for line in mine]
     assert sorted(run["info"]["metrics"], key=lambda entry: entry["name"]) == sorted(
