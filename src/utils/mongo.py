@@ -27,7 +27,7 @@ if TYPE_CHECKING:  # imported where it is needed: a run without MongoDB does wit
 
 LOGGER = logging.getLogger("mongo")
 SOURCES = Path(__file__).resolve().parent.parent
-FINAL_S = 5.0  # for the last delivery, when the run has ended
+FINAL_S = 4.0  # for the last delivery, when the run has ended
 ANSWER_MS = 2000  # how long it may take to find and reach the server
 OPERATION_MS = 5000  # how long the server may take for one operation
 GRACE_S = OPERATION_MS / 1000 + 1  # for an operation that is under way when the run ends, before the last delivery

@@ -206,7 +206,7 @@ def test_nothing_is_delivered_twice(database: Data, writer: RecordWriter, tmp_pa
 
 
 @pytest.mark.parametrize("carried_out", [False, True], ids=["before", "after"])
-@pytest.mark.parametrize("number", range(12))
+@pytest.mark.parametrize("number", range(9))
 def test_a_write_that_fails_before_or_after_it_is_carried_out_does_no_harm(
     database: Data,
     writer: RecordWriter,
@@ -378,30 +378,6 @@ def every_line_is_told(caplog: pytest.LogCaptureFixture) -> None:
 def own_mongod(tmp_path: Path) -> Iterator[Mongod]:
     """One that a test may stop."""
     yield from running(tmp_path / "own")
-
-
-def test_the_loss_and_the_return_of_the_server_are_told_once(
-    own_mongod: Mongod, writer: RecordWriter, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    delivery = Delivery(target_of_flag(f"{own_mongod.address}:test"), tmp_path, interval=0.1)
-    write(writer, range(5))
-    wait_until(lambda: lines(caplog))
-    own_mongod.kill()
-    write(writer, range(5, 10))
-    wait_until(lambda: len(lines(caplog)) == 2)
-    time.sleep(3)  # several attempts
-    write(writer, range(10, 15))
-    own_mongod.start()
-    wait_until(lambda: len(lines(caplog)) == 3)
-    writer.end("COMPLETED")
-    delivery.finish()
-    first, lost, back = lines(caplog)
-    assert first.endswith(": this run has the number 1 there")
-    assert "refused" in lost and lost.endswith("; the run goes on, its points are kept in the record")
-    assert back.endswith(": answers; 21 points delivered")
-    with own_mongod.client() as client:
-        assert_same(client.test, tmp_path)
-        assert client.test.runs.find_one()["status"] == "COMPLETED"  # type: ignore[index]
 
 
 @pytest.mark.slow
