@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -14,8 +15,9 @@ from typing import Any
 
 import pymongo
 import pytest
+import yaml
 from mongod import Mongod, needs_mongod, running
-from test_main import ARGUMENTS, Project, assert_one_line
+from test_main import ARGUMENTS, PROJECT, Project, assert_one_line
 from test_replica import assert_same, header, points, wait_until, write
 
 import main
@@ -275,12 +277,35 @@ def test_an_interrupted_run_is_interrupted_in_mongodb(
 
 @needs_mongod
 def test_old_folders_and_a_fresh_database_do_not_collide(project: Project, mongod: Mongod) -> None:
-    assert project.call(*ARGUMENTS).returncode == 0
+    (project.root / "results/sacred/1").mkdir(parents=True)
     with mongod.client() as client:
         client.full.runs.insert_one({"_id": 40})
         for database, folder, number in (("fresh", 2, 1), ("full", 3, 41)):
             assert project.call(*ARGUMENTS, "-m", f"{mongod.address}:{database}").returncode == 0
             assert_same(client[database], project.root / f"results/sacred/{folder}", number)
+
+
+@needs_mongod
+def test_the_documented_way_to_read_works(mongod: Mongod, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    writer = RecordWriter(tmp_path, {**header(), "config": {"env": "warehouse", "mixer": "vdn"}})
+    writer.stat("test_return_mean", 2.5, 20)
+    writer.evaluation(Evaluation(20, 22, {"return": [2.0, 3.0]}))
+    writer.end("COMPLETED")
+    assert track.cli(["track.py", "push", str(tmp_path), "-m", f"{mongod.address}:pymarl"]) == 0
+    capsys.readouterr()
+    text = (PROJECT / "docs/tracking.md").read_text().split("```python\n")[1].split("```")[0]
+    exec(text.replace("localhost:27017", mongod.address), {})
+    assert capsys.readouterr().out == "a vdn [(20, 2.5)]\n20 False [2.0, 3.0]\n"
+
+
+def test_the_servers_for_a_user_are_pinned_and_listen_on_this_machine_alone() -> None:
+    compose = yaml.safe_load((PROJECT / "docker/compose.yaml").read_text())
+    services = compose["services"]
+    assert all(port.startswith("127.0.0.1:") for service in services.values() for port in service["ports"])
+    assert re.fullmatch(r"mongo:\d+\.\d+\.\d+", services["mongo"]["image"])
+    build = services["omniboard"]["build"]["dockerfile_inline"]
+    assert re.search(r"^FROM node:\d+\.\d+\.\d+-", build) and re.search(r"omniboard@\d+\.\d+\.\d+", build)
+    assert services["mongo"]["volumes"] == ["mongo:/data/db"] and "mongo" in compose["volumes"]
 
 
 # --- a real run under every fate of the server ---

@@ -348,7 +348,7 @@ def test_no_document_comes_near_mongodb_s_limit() -> None:
     """The largest ones; and a statistic of 10 million steps at the smallest default interval fits into one document."""
     points, moment = replica.MAX_POINTS, datetime.now(UTC)
     full = {"steps": [2**40] * points, "values": [0.1] * points, "timestamps": [moment] * points}
-    assert len(bson.encode(full)) < 6_000_000 < 16 * 2**20 / 2
+    assert len(bson.encode(full)) < 5_000_000 < 16 * 2**20 / 2
     assert 10_000_000 / 200 < points  # GaussianSqueeze's test_interval: one document a statistic
     episodes = {key: [0.1] * 1000 for key in ("return", "ep_length", "completed_orders", "kill_count")}
     assert len(bson.encode(episodes)) < 100_000
