@@ -250,7 +250,8 @@ def test_the_uri_stays_nowhere(project: Project, locked: Mongod, way: str) -> No
 @needs_mongod
 @pytest.mark.parametrize("plan, status", [("fine", "COMPLETED"), ("crash", "FAILED"), ("fork", "COMPLETED")])
 def test_how_a_run_ended_is_in_mongodb(project: Project, mongod: Mongod, plan: str, status: str) -> None:
-    project.call(*ARGUMENTS, "-m", f"{mongod.address}:{plan}", "with", f"plan={plan}")
+    result = project.call(*ARGUMENTS, "-m", f"{mongod.address}:{plan}", "with", f"plan={plan}")
+    assert "this run has the number 1 there" in result.stdout and "not delivered" not in result.stdout
     with mongod.client() as client:
         assert_same(client[plan], project.root / "results/sacred/1")
         run = client[plan].runs.find_one()

@@ -19,7 +19,7 @@ import pytest
 from mongod import Mongod, needs_mongod, running
 from pymongo.collection import Collection
 from pymongo.database import Database
-from pymongo.errors import AutoReconnect
+from pymongo.errors import AutoReconnect, BulkWriteError
 
 from utils import replica
 from utils.mongo import SOURCES, Delivery, target_of_flag
@@ -269,6 +269,52 @@ def test_several_processes_at_once_do_no_harm(database: Data, writer: RecordWrit
         assert_same(database, tmp_path)
 
 
+@pytest.mark.parametrize("other", ["a", "b"], ids=["the same run", "another run"])
+def test_another_process_may_come_first_with_a_run(
+    database: Data, writer: RecordWriter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, other: str
+) -> None:
+    """It enters its run after this one chose a number, and before this one enters its own."""
+    write(writer, range(5))
+    (tmp_path / "b").mkdir()
+    write(RecordWriter(tmp_path / "b", header("b")), range(3))
+    insert = Collection.insert_one
+
+    def late(self: Collection[Any], document: dict[str, Any]) -> Any:
+        monkeypatch.setattr(Collection, "insert_one", insert)
+        Replica(database, tmp_path if other == "a" else tmp_path / "b").deliver()
+        return insert(self, document)
+
+    monkeypatch.setattr(Collection, "insert_one", late)
+    copy = Replica(database, tmp_path)
+    copy.deliver()
+    assert copy.run_id == (1 if other == "a" else 2)
+    assert_same(database, tmp_path, copy.run_id)
+
+
+@pytest.mark.parametrize("code", [replica.DUPLICATE_KEY, 13])
+def test_another_process_may_come_first_with_a_document(
+    database: Data, writer: RecordWriter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    """Of two upserts at once MongoDB may refuse one; any other refusal is none of that kind."""
+    write(writer, range(5))
+    bulk_write = Collection.bulk_write
+
+    def late(self: Collection[Any], *arguments: Any, **options: Any) -> Any:
+        monkeypatch.setattr(Collection, "bulk_write", bulk_write)
+        Replica(database, tmp_path).deliver()
+        raise BulkWriteError({"writeErrors": [{"code": code}]})
+
+    monkeypatch.setattr(Collection, "bulk_write", late)
+    copy = Replica(database, tmp_path)
+    if code == replica.DUPLICATE_KEY:
+        copy.deliver()
+        assert copy.new == 0
+    else:
+        with pytest.raises(BulkWriteError):
+            copy.deliver()
+    assert_same(database, tmp_path)
+
+
 def test_one_that_falls_behind_another_goes_on_behind_it(database: Data, writer: RecordWriter, tmp_path: Path) -> None:
     write(writer, range(5))
     slow = Replica(database, tmp_path)
@@ -418,6 +464,20 @@ def test_the_last_points_of_a_killed_run_are_delivered(mongod: Mongod, database:
     assert run.returncode == -signal.SIGKILL
     wait_until(lambda: (database.metrics.find_one() or {}).get("points") == 100)
     wait_until(lambda: len((database.runs.find_one() or {"info": {"metrics": []}})["info"]["metrics"]) == 1)
+    assert_same(database, tmp_path)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signals_that_end_the_run_leave_its_delivery_the_time_it_needs(
+    mongod: Mongod, database: Data, writer: RecordWriter, tmp_path: Path, number: signal.Signals
+) -> None:
+    """Job schedulers send them to all processes of a job."""
+    delivery = Delivery(target_of_flag(f"{mongod.address}:test"), tmp_path, interval=0.05)
+    wait_until(lambda: database.runs.find_one())
+    delivery._process.send_signal(number)
+    write(writer, range(20))
+    writer.end("INTERRUPTED")
+    delivery.finish()
     assert_same(database, tmp_path)
 
 
