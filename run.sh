@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs a command in the project's own environment, from the project's folder; the first call makes the environment.
-#   bash run.sh CMD...       in .venv, made from requirements.txt
+#   bash run.sh CMD...       in .venv, made from requirements.txt and requirements-test.txt
 #   bash run.sh GPU CMD...   in the Docker image, on the GPU with that number
 set -euo pipefail
 
@@ -37,7 +37,7 @@ find_python() {
 
 # What a finished .venv was made from. Its place counts (scripts hold its path), and so does its Python, which an
 # upgrade of the system may replace.
-stamp() { echo "$(cksum <requirements.txt) $PWD $(.venv/bin/python -V 2>/dev/null || true)"; }
+stamp() { echo "$(cat requirements.txt requirements-test.txt | cksum) $PWD $(.venv/bin/python -V 2>/dev/null || true)"; }
 
 is_ready() { [[ -f .venv/stamp && "$(<.venv/stamp)" == "$(stamp)" ]]; }
 
@@ -47,8 +47,9 @@ make_environment() {
     say "making .venv with $("$python" -V) from requirements.txt; once, it downloads PyTorch and takes some minutes"
     rm -rf .venv
     "$python" -m venv .venv
-    .venv/bin/python -m pip install --quiet --disable-pip-version-check --requirement requirements.txt ||
-        fail "installing requirements.txt failed (see above); the next call tries again"
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check \
+        --requirement requirements.txt --requirement requirements-test.txt ||
+        fail "installing requirements.txt and requirements-test.txt failed (see above); the next call tries again"
     stamp >.venv/stamp
 }
 

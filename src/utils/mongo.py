@@ -27,16 +27,15 @@ if TYPE_CHECKING:  # imported where it is needed: a run without MongoDB does wit
 
 LOGGER = logging.getLogger("mongo")
 SOURCES = Path(__file__).resolve().parent.parent
-INTERVAL_S = 3.0  # between deliveries
-FINAL_S = 5.0  # for the last delivery, when the run has ended
-ANSWER_MS = 2000  # how long a server may take to answer
-OPERATION_MS = 10_000  # how long one operation may take in all
-GRACE_S = 5.0  # for the process to end, beyond FINAL_S
+FINAL_S = 4.0  # for the last delivery, when the run has ended
+ANSWER_MS = 2000  # how long it may take to find and reach the server
+OPERATION_MS = 5000  # how long the server may take for one operation
+GRACE_S = OPERATION_MS / 1000 + 1  # for an operation that is under way when the run ends, before the last delivery
 
 _NAME = r"[A-Za-z_][\w-]{0,62}"  # of a database
 _FLAG = re.compile(rf"(?:(?P<host>[\w.-]+):(?P<port>\d{{1,5}}):)?(?P<database>{_NAME})", re.ASCII)
 # No "@" but the one behind the user and password: a password with an unescaped "/" would pass for host and database.
-_URI = re.compile(r"mongodb(?:\+srv)?://(?:[^@/?]*@)?(?P<hosts>[^@/?]+)(?:/(?P<database>[^@/?]*))?(?:\?[^@]*)?")
+_URI = re.compile(r"mongodb(?:\+srv)?://(?:[^@/?\s]*@)?(?P<hosts>[^@/?\s]+)(?:/(?P<database>[^@/?\s]*))?(?:\?[^@\s]*)?")
 
 
 @dataclass(frozen=True)
@@ -59,10 +58,10 @@ class Target:
         return f"{match['hosts']}/{self.database}"
 
     def connect(self) -> pymongo.MongoClient[dict[str, Any]]:
-        """A client that gives up soon, connects only when it is used, and has what it writes secured against a crash."""
+        """A client that gives up soon, connects when it is used, and whose writes survive a crash of the server."""
         import pymongo
 
-        times = {"serverSelectionTimeoutMS": ANSWER_MS, "connectTimeoutMS": ANSWER_MS, "timeoutMS": OPERATION_MS}
+        times = {"serverSelectionTimeoutMS": ANSWER_MS, "connectTimeoutMS": ANSWER_MS, "socketTimeoutMS": OPERATION_MS}
         own = {"retryWrites": False, "retryReads": False}  # repeating is up to those who call
         return pymongo.MongoClient(self.uri, connect=False, tz_aware=True, journal=True, **times, **own)  # type: ignore[arg-type]
 
@@ -192,11 +191,11 @@ class Delivery:
     Args:
         target: the database.
         folder: of the run, with its record.
-        answers: whether the server answered before; if not, its silence is not told again.
         interval: seconds between deliveries.
+        answers: whether the server answered before; if not, its silence is not told again.
     """
 
-    def __init__(self, target: Target, folder: Path, answers: bool = True, interval: float = INTERVAL_S) -> None:
+    def __init__(self, target: Target, folder: Path, interval: float, answers: bool = True) -> None:
         self._target, self._folder = target, folder
         self._result: dict[str, Any] = {}
         order = {"uri": target.uri, "database": target.database, "folder": str(folder.resolve())}

@@ -13,6 +13,8 @@ from utils.logging import Logger
 from utils.mongo import LOGGER, Delivery, Target, why_silent
 from utils.record import RecordWriter
 
+INTERVAL_S = 3.0  # between deliveries to MongoDB
+
 
 class RecordObserver(RunObserver):
     """Opens the record beside the files of sacred's FileStorageObserver, gives it to the logger, and ends it.
@@ -76,7 +78,7 @@ class MongoObserver(RunObserver):
 
     def started_event(self, _id: Any, **_: Any) -> None:
         try:
-            self._delivery = Delivery(self._target, self._folder / str(_id), self._answers)
+            self._delivery = Delivery(self._target, self._folder / str(_id), INTERVAL_S, self._answers)
         except OSError as error:  # no memory, or too many processes
             LOGGER.warning(f"MongoDB {self._target}: nothing is delivered: no process for it: {error.strerror}")
 

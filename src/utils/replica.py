@@ -38,7 +38,7 @@ from pymongo.errors import BulkWriteError, DuplicateKeyError
 from utils.mongo import FINAL_S, Target, reason
 from utils.record import FILE, RecordReader, read_lines
 
-MAX_POINTS = 100_000  # in a document of metrics: below 6 MB, where MongoDB ends at 16 MB
+MAX_POINTS = 100_000  # in a document of metrics: below 5 MB, where MongoDB ends at 16 MB
 CHUNK = 10_000  # lines that are copied at a time
 CONSOLE_BYTES = 100_000  # of the console's text, the last ones
 POINT_KINDS = ("stat", "evaluation")

@@ -23,7 +23,8 @@ case "$*" in
     *fcntl*) exec {sys.executable} "$@" ;;
     -V) cat "$STATE/version" ;;
     "-m venv .venv") mkdir -p .venv/bin && cp "$STATE/bin/python3.11" .venv/bin/python && note venv ;;
-    *"pip install"*) note install; sleep "$(cat "$STATE/slow" 2>/dev/null || echo 0)"; [[ ! -e "$STATE/broken" ]] ;;
+    *"pip install"*" --requirement requirements.txt --requirement requirements-test.txt")
+        note install; sleep "$(cat "$STATE/slow" 2>/dev/null || echo 0)"; [[ ! -e "$STATE/broken" ]] ;;
     *) exit 99 ;;
 esac
 """
@@ -47,6 +48,7 @@ class Checkout:
         shutil.copy(PROJECT / "run.sh", self.root)
         shutil.copytree(PROJECT / "docker", self.root / "docker")
         self.write("requirements.txt", "torch==1\n")
+        self.write("requirements-test.txt", "mongod==1\n")
         (self.state / "version").write_text("Python 3.11.7\n")
         for tool in TOOLS:
             os.symlink(str(shutil.which(tool)), self.state / "bin" / tool)
@@ -106,11 +108,13 @@ def test_arguments_arrive_unchanged(checkout: Checkout) -> None:
     assert checkout.run("sh", "-c", 'printf "%s|" "$@"', "-", "a b", "*", "").stdout == "a b|*||"
 
 
-@pytest.mark.parametrize("change", ["requirements", "python", "place", "removed"])
+@pytest.mark.parametrize("change", ["requirements", "test requirements", "python", "place", "removed"])
 def test_what_the_environment_was_made_from_counts(checkout: Checkout, change: str) -> None:
     checkout.run("sh", "-c", "")
     if change == "requirements":
         checkout.write("requirements.txt", "torch==2\n")
+    elif change == "test requirements":
+        checkout.write("requirements-test.txt", "mongod==2\n")
     elif change == "python":
         (checkout.state / "version").write_text("Python 3.12.0\n")
     elif change == "place":
@@ -126,7 +130,7 @@ def test_what_the_environment_was_made_from_counts(checkout: Checkout, change: s
 def test_a_failed_install_is_told_and_tried_again(checkout: Checkout) -> None:
     (checkout.state / "broken").touch()
     result = checkout.run("sh", "-c", "echo ran")
-    assert result.returncode == 1 and result.stdout == "" and "installing requirements.txt failed" in result.stderr
+    assert result.returncode == 1 and result.stdout == "" and "installing requirements.txt and" in result.stderr
     (checkout.state / "broken").unlink()
     assert checkout.run("sh", "-c", "echo ran").stdout == "ran\n"
 
