@@ -86,8 +86,7 @@ def _compare(options: argparse.Namespace) -> None:
         panels, labels = _panels(runs, [*options.group_by, *options.also], options.metric, notes)
     curves = [curve for panel in panels for curve in panel.curves]
     if not curves:
-        remarks = "".join(f"; {line}" for line in notes.lines())
-        raise UserError(_nothing_to_draw(options, found, searched) + remarks)
+        raise UserError(_nothing_to_draw(options, found, searched) + notes.tail())
     note_inequalities(curves, options.last, notes)
     pictures = {f"figure{options.figure}" if layout else "curves": draw_curves(panels, labels, COLUMNS)}
     if not layout:
@@ -115,18 +114,21 @@ def _where(settings: Sequence[str]) -> dict[str, str]:
 
 def _find(options: argparse.Namespace, notes: Notes) -> tuple[list[Found], str]:
     """The runs, and how messages name the place where they were searched."""
-    if options.runs:
-        found, searched = find_folders(options.runs, notes), ", ".join(map(str, options.runs))
-        if not found:
-            remarks = "".join(f"; {line}" for line in notes.lines())
-            raise UserError(f"no runs in {searched}: searched for {FILE}, and for sacred's run.json{remarks}")
-        return found, searched
+    if not options.runs:
+        return _find_in_mongo(options, notes)
+    found, searched = find_folders(options.runs, notes), ", ".join(map(str, options.runs))
+    if not found:
+        raise UserError(f"no runs in {searched}: searched for {FILE}, and for sacred's run.json{notes.tail()}")
+    return found, searched
+
+
+def _find_in_mongo(options: argparse.Namespace, notes: Notes) -> tuple[list[Found], str]:
+    from analysis.mongo import find_mongo  # late: folders do without PyMongo
+
     if options.mongo:
         target = target_of_flag(options.mongo)
     else:
         target = target_of_url(options.url, options.db, names=("--url", "--db"))
-    from analysis.mongo import find_mongo  # late: folders do without PyMongo
-
     if silence := why_silent(target):
         raise UserError(f"MongoDB {target}: does not answer: {silence}")
     found = find_mongo(target.connect()[target.database], target, notes)
@@ -153,9 +155,8 @@ def _panels(
 
 def _nothing_to_draw(options: argparse.Namespace, found: Sequence[Found], searched: str) -> str:
     """What to say when no run has a point to draw."""
-    what = (
-        f"--metric {options.metric}" if options.metric else f"--figure {options.figure}" if options.figure else "RUNS"
-    )
+    asked = {"--metric": options.metric, "--figure": options.figure}
+    what = " ".join(f"{name} {value}" for name, value in asked.items() if value) or "RUNS"
     known = sorted({measure for run in found for measure in run.read(None).measures()})
     there = f"their measures are {', '.join(known)}" if known else "no point is recorded yet"
     near = hint(options.metric, known) if options.metric else ""

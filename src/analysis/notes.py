@@ -18,3 +18,7 @@ class Notes:
     def lines(self) -> list[str]:
         """One line a remark."""
         return [f"{remark}: {'; '.join(about)}" for remark, about in self._about.items()]
+
+    def tail(self) -> str:
+        """All remarks, as the end of a message."""
+        return "".join(f"; {line}" for line in self.lines())
