@@ -22,6 +22,7 @@ from types import FrameType
 from typing import Any, TextIO
 
 from docopt import DocoptExit, docopt
+from tqdm import tqdm
 
 with warnings.catch_warnings():
     # sacred imports pkg_resources, which announces its end; requirements.txt pins a setuptools that still has it.
@@ -35,6 +36,7 @@ with warnings.catch_warnings():
 
 from utils.config import CONFIG_DIR, available, load_config, results_path
 from utils.errors import UserError
+from utils.observers import RecordObserver
 from utils.registry import hint
 
 EXIT_FAILURE, EXIT_USER_ERROR, EXIT_INTERRUPTED, EXIT_TERMINATED = 1, 2, 130, 143
@@ -72,11 +74,9 @@ def _execute(argv: Sequence[str]) -> int:
     if command != experiment.default_command:
         experiment.run(command, options=options)
         return 0
-    folder = results_path(config) / "sacred"
-    _check_writable(folder)
+    _check_writable(results_path(config) / "sacred")
     if options["--mongo_db"]:
         _check_mongo(options["--mongo_db"])
-    experiment.observers.append(FileStorageObserver(folder))
     return _train(experiment, config, options)
 
 
@@ -85,6 +85,11 @@ def _train(experiment: sacred.Experiment, config: dict[str, Any], options: dict[
     from run import build  # late: a mistake in the configuration is told before PyTorch is imported
 
     experiment.parts = build(config)  # where sacred's main function finds them
+    folder = results_path(config) / "sacred"
+    experiment.observers += [
+        FileStorageObserver(folder),
+        RecordObserver(folder, experiment.parts.token, experiment.parts.logger),
+    ]
     try:
         experiment.run(experiment.default_command, info={}, options=options)
     except UserError:
@@ -222,6 +227,10 @@ class _ConsoleHandler(logging.StreamHandler[TextIO]):
     @property
     def stream(self) -> TextIO:  # type: ignore[override]
         return sys.stdout
+
+    def emit(self, record: logging.LogRecord) -> None:
+        with tqdm.external_write_mode(file=sys.__stderr__):  # a progress bar makes room
+            super().emit(record)
 
 
 def _set_up_logging() -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import copy
+import json
 import os
 import random
 import secrets
-import time
-from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,11 +24,13 @@ from controllers import REGISTRY as mac_REGISTRY
 from envs.checks import check_dtypes
 from learners import REGISTRY as le_REGISTRY
 from runners import REGISTRY as r_REGISTRY
-from runners.base import rollouts_per_test
+from runners.base import Runner
 from utils.checkpoint import find_checkpoint
 from utils.config import results_path, to_namespace
 from utils.errors import UserError
 from utils.logging import Logger, get_logger
+from utils.progress import Progress
+from utils.record import Evaluation
 
 
 def build(config: Mapping[str, Any]) -> Experiment:
@@ -50,7 +54,7 @@ def build(config: Mapping[str, Any]) -> Experiment:
     warn_of_busy_cores(args, logger)
     runner = r_REGISTRY[args.runner](args, logger)
     try:
-        return _assemble(args, logger, runner)
+        return _assemble(config, args, logger, runner)
     except BaseException as error:
         runner.close_env()
         if isinstance(error, AttributeError) and isinstance(error.obj, SimpleNamespace):
@@ -59,7 +63,7 @@ def build(config: Mapping[str, Any]) -> Experiment:
         raise
 
 
-def _assemble(args: SimpleNamespace, logger: Logger, runner: Any) -> Experiment:
+def _assemble(config: Mapping[str, Any], args: SimpleNamespace, logger: Logger, runner: Any) -> Experiment:
     env_info = runner.get_env_info()
     check_environment(args, env_info)
     args = runner.args = describe_environment(args, env_info)
@@ -84,7 +88,7 @@ def _assemble(args: SimpleNamespace, logger: Logger, runner: Any) -> Experiment:
         buffer = ReplayBuffer(scheme, groups, args.buffer_size, length, preprocess, buffer_device)
         size = buffer_bytes(scheme, groups, args.buffer_size, length, preprocess)
         logger.console_logger.info(f"Replay buffer: up to {args.buffer_size} episodes, {size / 2**20:.1f} MiB")
-    return Experiment(args, logger, runner, mac, learner, buffer)
+    return Experiment(args, logger, runner, mac, learner, buffer, dict(config))
 
 
 def _device_args(args: SimpleNamespace) -> SimpleNamespace:
@@ -101,6 +105,9 @@ def check_ranges(args: SimpleNamespace) -> None:
         value = getattr(args, key)
         if value is not None and not (type(value) is int and value >= 1):  # True is no count
             raise UserError(f"{key}: expected an integer of at least 1, got {value!r}")
+    absolute = args.absolute_nepisode
+    if absolute is not None and not (type(absolute) is int and absolute >= 0):
+        raise UserError(f"absolute_nepisode: expected null or an integer of at least 0, got {absolute!r}")
     for key in ("lr", "critic_lr", "grad_norm_clip", "optim_eps"):
         if not getattr(args, key) > 0:
             raise UserError(f"{key}: expected a number above 0, got {getattr(args, key)}")
@@ -178,6 +185,16 @@ def seed_everything(seed: int) -> None:
     th.manual_seed(seed)
 
 
+def evaluation_points(start: int, interval: int, t_max: int) -> Iterator[int]:
+    """The environment steps at which a run is evaluated: all multiples of ``interval`` from ``start`` on, and t_max.
+
+    They do not depend on how long episodes are, so that runs can be compared point by point.
+    """
+    yield from range(-(-start // interval) * interval, t_max, interval)
+    if start <= t_max:
+        yield t_max
+
+
 @dataclass
 class Experiment:
     """The parts of a run, and its loop.
@@ -185,6 +202,8 @@ class Experiment:
     Attributes:
         args: the configuration and what describes the environment, as plug-ins get it.
         buffer: None when the run only evaluates.
+        config: the configuration alone.
+        token: the name of the run, which no other run has.
     """
 
     args: SimpleNamespace
@@ -193,20 +212,25 @@ class Experiment:
     mac: Any
     learner: Any
     buffer: ReplayBuffer | None
+    config: dict[str, Any]
+    token: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        # The random end keeps apart runs that start in the same second, in one process, several, or several containers.
+        now, end = f"{datetime.now():%Y-%m-%d_%H-%M-%S}", secrets.token_hex(4)
+        self.token = f"{self.args.name}_seed{self.args.seed}__{now}_{end}"
 
     def run(self, sacred_run: Any = None) -> None:
         """Trains until t_max, or evaluates; logs to sacred if given a run."""
         args = self.args
-        # The random end keeps apart runs that start in the same second, in one process, several, or several containers.
-        self.token = f"{args.name}_seed{args.seed}__{datetime.now():%Y-%m-%d_%H-%M-%S}_{secrets.token_hex(4)}"
         if sacred_run is not None:
             self.logger.setup_sacred(sacred_run)
         if args.use_tensorboard:
-            self.logger.setup_tb(str(self._folder("tb_logs")))
+            self.logger.setup_tb(str(results_path(vars(args)) / "tb_logs" / self.token))
         # Once more after the build, so that what a learner draws while it is built does not change the rollouts.
         seed_everything(args.seed)
         if args.evaluate:
-            self._test()
+            self._play(args.test_nepisode, self.runner.t_env)
             if args.save_replay:
                 self.runner.save_replay()
             self.logger.print_recent_stats(f"Evaluation of {args.test_nepisode} episodes")
@@ -223,25 +247,29 @@ class Experiment:
         args, runner = self.args, self.runner
         self.logger.console_logger.info(f"Training for {args.t_max} environment steps on {args.device}")
         progress = Progress(runner.t_env, args.t_max)
-        # The first rollout is followed by a test and, if models are saved, by a checkpoint, as in PyMARL.
-        last_test, last_log, last_save = -args.test_interval, runner.t_env, -args.save_model_interval
+        points = evaluation_points(runner.t_env, args.test_interval, args.t_max)
+        best = BestAgents(self.mac)
+        point = self._evaluate(next(points, None), points, best)
+        # The first rollout is followed by a checkpoint, as in PyMARL.
+        last_log, last_save = runner.t_env, -args.save_model_interval
         episode = waiting = 0
         while runner.t_env <= args.t_max:
             batch = runner.run(test_mode=False)
             episode += batch.batch_size
             waiting = self._learn(batch, episode, waiting + batch.batch_size)
-            if runner.t_env - last_test >= args.test_interval:
-                self._test()
-                last_test = runner.t_env
+            point = self._evaluate(point, points, best)
             if args.save_model and runner.t_env - last_save >= args.save_model_interval:
                 self._save_models()
                 last_save = runner.t_env
+            progress.update(runner.t_env, self.logger.stats)
             if runner.t_env - last_log >= args.log_interval:
                 self.logger.log_stat("episode", episode, runner.t_env)
                 self.logger.print_recent_stats(progress.line(runner.t_env, episode))
                 last_log = runner.t_env
+        progress.close()
         if args.save_model and last_save != runner.t_env:
             self._save_models()
+        self._evaluate_best(best)
         self.logger.console_logger.info(f"Finished training after {runner.t_env} environment steps")
 
     def _learn(self, batch: EpisodeBatch, episode: int, waiting: int) -> int:
@@ -264,43 +292,99 @@ class Experiment:
             self.learner.train(sample.to(args.device), t_env, episode)
         return waiting
 
-    def _test(self) -> None:
-        for _ in range(rollouts_per_test(self.args)):
-            self.runner.run(test_mode=True)
+    # --- evaluation ---
+
+    def _evaluate(self, point: int | None, points: Iterator[int], best: BestAgents) -> int | None:
+        """Evaluates at ``point`` if it is reached, and at those behind it; returns the next one, None after the last.
+
+        A rollout that passes several points is followed by an evaluation for each, so that every run has all of them.
+        """
+        while point is not None and point <= self.runner.t_env:
+            self._play(self.args.test_nepisode, point)
+            returns = self.logger.stats["test_return_mean"]
+            if returns and best.offer(self.mac, returns[-1][1], point) and self.args.save_model:
+                self._save_best()
+            point = next(points, None)
+        return point
+
+    def _evaluate_best(self, best: BestAgents) -> None:
+        """The final, "absolute" evaluation: the agents of the best evaluation play many new episodes."""
+        episodes = self.args.absolute_nepisode
+        if episodes is None:
+            episodes = 10 * self.args.test_nepisode
+        # A runner that logs its tests by itself, as PyMARL's do, cannot play another number of episodes.
+        if episodes == 0 or best.t is None or not isinstance(self.runner, Runner):
+            return
+        console = self.logger.console_logger
+        console.info(f"Evaluating the best agents, those of step {best.t}, in {episodes} episodes")
+        self.runner.mac = best.mac
+        self._play(episodes, best.t, absolute=True)
+        self.runner.mac = self.mac
+        score = self.logger.stats["absolute_return_mean"][-1][1]
+        console.info(f"The best agents' mean return: {score:.4g} (absolute_return_mean)")
+
+    def _play(self, episodes: int, t: int, absolute: bool = False) -> None:
+        """Plays test episodes, rounded up to whole rollouts, and logs them as an evaluation at step ``t``."""
+        runner, t_env = self.runner, self.runner.t_env
+        runner.t_env = t  # runners that log by themselves use their own step
+        for _ in range(-(-episodes // self.args.batch_size_run)):
+            runner.run(test_mode=True)
+        runner.t_env = t_env
+        if isinstance(runner, Runner):
+            played = runner.test_stats.flush(self.logger, "absolute_" if absolute else "test_", t)
+            self.logger.log_evaluation(Evaluation(t, t_env, played, absolute))
 
     # --- files ---
 
-    def _folder(self, kind: str) -> Path:
-        return results_path(vars(self.args)) / kind / self.token
-
     def _save_models(self) -> None:
-        """Writes a checkpoint folder named by the time step; it appears only when it is complete."""
-        folder = self._folder("models") / str(self.runner.t_env)
-        part = folder.with_name(folder.name + ".part")
-        part.mkdir(parents=True, exist_ok=True)
-        self.learner.save_models(str(part))
-        os.replace(part, folder)
+        """Writes a checkpoint folder named by the time step."""
+        folder = self._models / str(self.runner.t_env)
+        self._write_models(folder)
         self.logger.console_logger.info(f"Saved the models to {folder}")
 
+    def _save_best(self) -> None:
+        """Writes the checkpoint of the best evaluation so far, in the place of the one before."""
+        folder = self._models / "best" / str(self.runner.t_env)
+        if folder.exists():  # a rollout has passed several points: the agents are the same
+            return
+        outdated = list(folder.parent.glob("*"))
+        self._write_models(folder)
+        for old in outdated:
+            shutil.rmtree(old)
 
-class Progress:
-    """Speed and remaining time of a run."""
+    @property
+    def _models(self) -> Path:
+        return results_path(self.config) / "models" / self.token
 
-    def __init__(self, t_start: int, t_max: int) -> None:
-        self.t_max = t_max
-        self.start = self.last = (time.monotonic(), t_start)
-
-    def line(self, t_env: int, episode: int) -> str:
-        """One line on where the run is; the speed is that since the line before, the rest follows the run's mean."""
-        now = time.monotonic()
-        speed = _rate(self.last, (now, t_env))
-        left = max(0, self.t_max - t_env) / max(_rate(self.start, (now, t_env)), 1e-9)
-        self.last = (now, t_env)
-        return (
-            f"Step {t_env} of {self.t_max} | episode {episode} | {speed:.0f} steps/s | "
-            f"{timedelta(seconds=round(left))} left"
-        )
+    def _write_models(self, folder: Path) -> None:
+        """Writes a checkpoint, which appears only when it is complete, and the configuration that it belongs to."""
+        part = folder.with_name(folder.name + ".part")
+        part.mkdir(parents=True, exist_ok=True)
+        (self._models / "config.json").write_text(json.dumps(self.config, indent=2))
+        self.learner.save_models(str(part))
+        os.replace(part, folder)
 
 
-def _rate(earlier: tuple[float, int], later: tuple[float, int]) -> float:
-    return (later[1] - earlier[1]) / max(later[0] - earlier[0], 1e-9)
+class BestAgents:
+    """A copy of the agents that had the highest mean test return.
+
+    Args:
+        mac: the controller, of which learners make target networks in the same way.
+
+    Attributes:
+        mac: the copy.
+        t: the evaluation point of it; None before the first.
+    """
+
+    def __init__(self, mac: Any) -> None:
+        self.mac = copy.deepcopy(mac)
+        self.t: int | None = None
+        self._score = -float("inf")
+
+    def offer(self, mac: Any, score: float, t: int) -> bool:
+        """Takes over the agents of ``mac`` if ``score`` is above that of all before; whether it did."""
+        if not score > self._score:
+            return False
+        self.mac.load_state(mac)
+        self._score, self.t = score, t
+        return True

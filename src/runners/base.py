@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any
@@ -14,27 +13,39 @@ from utils.logging import Logger
 
 
 class EpisodeStatistics:
-    """Returns and sums of the info dicts of finished episodes, until they are logged."""
+    """What finished episodes came to, until it is logged.
+
+    Attributes:
+        episodes: a value per episode, in the order of play: ``return``, ``ep_length`` and the numbers of the last
+            step's info. An episode whose info lacks a key counts as 0 there.
+    """
 
     def __init__(self) -> None:
-        self.returns: list[float] = []
-        self.sums: dict[str, float] = defaultdict(float)
+        self.episodes: dict[str, list[float]] = {"return": []}
+
+    def __len__(self) -> int:
+        return len(self.episodes["return"])
 
     def add(self, episode_return: float, length: int, final_info: Mapping[str, Any]) -> None:
         """Counts one episode in; ``final_info`` is the info dict of its last step."""
-        self.returns.append(float(episode_return))
-        for key, value in {**final_info, "ep_length": length}.items():
-            self.sums[key] += float(value)
+        before = len(self)
+        values = {"return": episode_return, **final_info, "ep_length": length}
+        for key in {**self.episodes, **values}:
+            self.episodes.setdefault(key, [0.0] * before).append(float(values.get(key, 0.0)))
 
-    def flush(self, logger: Logger, prefix: str, t_env: int) -> None:
-        """Logs mean and standard deviation of the returns and the means of the infos, and starts anew."""
-        episodes = len(self.returns)
-        logger.log_stat(prefix + "return_mean", np.mean(self.returns), t_env)
-        logger.log_stat(prefix + "return_std", np.std(self.returns), t_env)
-        for key, total in self.sums.items():
-            logger.log_stat(f"{prefix}{key}_mean", total / episodes, t_env)
-        self.returns.clear()
-        self.sums.clear()
+    def flush(self, logger: Logger, prefix: str, t_env: int) -> dict[str, list[float]]:
+        """Logs mean and standard deviation of the returns and the means of the rest, and starts anew.
+
+        Returns:
+            The episodes that it logged.
+        """
+        episodes, self.episodes = self.episodes, {"return": []}
+        logger.log_stat(prefix + "return_mean", np.mean(episodes["return"]), t_env)
+        logger.log_stat(prefix + "return_std", np.std(episodes["return"]), t_env)
+        for key, values in episodes.items():
+            if key != "return":
+                logger.log_stat(f"{prefix}{key}_mean", np.mean(values), t_env)
+        return episodes
 
 
 class Runner:
@@ -68,21 +79,13 @@ class Runner:
         return EpisodeBatch(*self._batch_args, preprocess=self._preprocess, device=self.args.device)
 
     def _log_if_due(self, test_mode: bool) -> None:
-        """Logs test statistics when an evaluation is complete, training statistics every runner_log_interval."""
-        if test_mode:
-            if len(self.test_stats.returns) >= rollouts_per_test(self.args) * self.batch_size:
-                self.test_stats.flush(self.logger, "test_", self.t_env)
-        elif self.t_env - self.log_train_stats_t >= self.args.runner_log_interval:
+        """Logs training statistics every runner_log_interval; those of tests are logged by who runs the tests."""
+        if not test_mode and self.t_env - self.log_train_stats_t >= self.args.runner_log_interval:
             self.train_stats.flush(self.logger, "", self.t_env)
             epsilon = getattr(self.mac.action_selector, "epsilon", None)  # a plug-in selector may have none
             if epsilon is not None:
                 self.logger.log_stat("epsilon", epsilon, self.t_env)
             self.log_train_stats_t = self.t_env
-
-
-def rollouts_per_test(args: SimpleNamespace) -> int:
-    """Test rollouts of one evaluation: those that give test_nepisode episodes, rounded up to whole rollouts."""
-    return -(-args.test_nepisode // args.batch_size_run)
 
 
 def outcome(reward: float, terminated: bool, info: Mapping[str, Any]) -> dict[str, Any]:

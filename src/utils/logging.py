@@ -1,4 +1,4 @@
-"""Statistics of a run: to the console, to sacred and to TensorBoard."""
+"""Statistics of a run: to the console, to its record, to sacred and to TensorBoard."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections import defaultdict
 from typing import Any
 
 import numpy as np
+
+from utils.record import Evaluation, RecordWriter
 
 COLUMNS = 3  # of a console block
 
@@ -21,8 +23,13 @@ class Logger:
     def __init__(self, console_logger: logging.Logger) -> None:
         self.console_logger = console_logger
         self.stats: dict[str, list[tuple[int, float]]] = defaultdict(list)
+        self._record: RecordWriter | None = None
         self._tensorboard: Any = None
         self._sacred_run: Any = None
+
+    def setup_record(self, record: RecordWriter) -> None:
+        """Also writes the record of the run."""
+        self._record = record
 
     def setup_tb(self, directory_name: str) -> None:
         """Also writes TensorBoard event files into the folder."""
@@ -38,10 +45,17 @@ class Logger:
         """Records one value at environment step ``t``."""
         value = float(value)
         self.stats[key].append((t, value))
+        if self._record is not None:
+            self._record.stat(key, value, t)
         if self._tensorboard is not None:
             self._tensorboard.log_value(key, value, t)
         if self._sacred_run is not None and to_sacred:
             self._sacred_run.log_scalar(key, value, t)
+
+    def log_evaluation(self, evaluation: Evaluation) -> None:
+        """Records all episodes of an evaluation; their means are statistics of their own."""
+        if self._record is not None:
+            self._record.evaluation(evaluation)
 
     def print_recent_stats(self, heading: str = "Recent statistics") -> None:
         """Prints one block with the newest value of every key (of test keys too)."""

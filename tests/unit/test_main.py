@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 import main
+from utils.record import read_record
 
 PROJECT = Path(__file__).resolve().parents[2]
 ARGUMENTS = ("--config=toy", "--env-config=warehouse")
@@ -28,19 +29,23 @@ FAKE_RUN = """
 import logging, multiprocessing, os, time
 from pathlib import Path
 from utils.errors import UserError
+from utils.logging import Logger, get_logger
 
 def sleep_until_killed(path):
     path.with_suffix(".child").touch()
     time.sleep(60)
 
 class Parts:
+    token = "toy_seed1__now"
     def __init__(self, config):
         self.config = config
+        self.logger = Logger(get_logger())
     def run(self, sacred_run):
         plan, note = self.config["plan"], Path(self.config["note"])
         print("printed", flush=True)
         logging.getLogger("toy").info("logged")
-        sacred_run.log_scalar("return", 1.5, 10)
+        self.logger.setup_sacred(sacred_run)
+        self.logger.log_stat("return", 1.5, 10)
         note.with_suffix(".running").touch()
         if plan == "user error":
             raise UserError("checkpoint_path: gone")
@@ -175,6 +180,10 @@ def test_a_run_is_recorded_whole(project: Project, tmp_path: Path) -> None:
     assert (config["t_max"], config["lr"], config["mixer"], config["gamma"]) == (2_000_000, 5e-4, None, 0.95)
     assert config["env_args"]["n_agents"] == 8 and config["env_args"]["seed"] == config["seed"]
     assert project.record("metrics.json")["return"]["values"] == [1.5]
+    record = read_record(project.root / "results/sacred/1")
+    assert (record.token, record.header["id"], record.status) == ("toy_seed1__now", "1", "COMPLETED")
+    assert record.config == config and record.stats == {"return": ([10], [1.5])}
+    assert {key: record.header[key] for key in ("command", "meta")} == {key: run[key] for key in ("command", "meta")}
     captured = (project.root / "results/sacred/1/cout.txt").read_text()
     assert "printed" in captured and "toy: logged" in captured
     assert result.stdout.endswith("closed\n")
@@ -230,12 +239,15 @@ def test_a_crash_shows_where_and_is_recorded(project: Project) -> None:
     assert result.returncode == 1 and "RuntimeError: boom" in result.stderr and "src/run.py" in result.stderr
     run = project.record()
     assert run["status"] == "FAILED" and "boom" in run["fail_trace"][-1] and result.stdout.endswith("closed\n")
+    record = project.root / "results/sacred/1"
+    assert read_record(record).status == "FAILED" and "RuntimeError: boom" in (record / "record.jsonl").read_text()
 
 
 @pytest.mark.parametrize("number, status", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupted_run_says_so_in_its_record(project: Project, number: signal.Signals, status: int) -> None:
     assert project.interrupt(number, "sleep") == (status, "")
     assert project.record()["status"] == "INTERRUPTED"
+    assert read_record(project.root / "results/sacred/1").status == "INTERRUPTED"
 
 
 @pytest.mark.parametrize("number, status", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

@@ -15,9 +15,10 @@ from helpers import ToyEnv, toy_config
 from envs import REGISTRY as ENVS
 from envs.multiagentenv import MultiAgentEnv
 from learners import REGISTRY as LEARNERS
-from run import Experiment, Progress, build, episode_scheme
+from run import Experiment, build, episode_scheme, evaluation_points
 from utils.config import load_config
 from utils.errors import UserError
+from utils.record import Evaluation
 
 TINY_WAREHOUSE = ["env_args.n_agents=4", "env_args.episode_limit=5", "batch_size=2", "buffer_size=10", "seed=3"]
 
@@ -143,33 +144,152 @@ def test_training_ends_behind_t_max(make):
     assert experiment.runner.t_env == 24  # as in PyMARL: the loop goes on while t_env <= t_max
 
 
-# --- tests ---
+# --- evaluation ---
 
 
-@pytest.mark.parametrize(("size", "tests"), [(1, [4, 16, 28, 40]), (2, [8, 24, 40])])
-def test_tests_come_at_their_intervals_after_the_first_rollout(make, size, tests):
-    experiment = make(learner="recorder", **parallel(size), t_max=39, test_interval=10, test_nepisode=2)
+class RecordStub:
+    """Keeps the evaluations that a logger records."""
+
+    def __init__(self, experiment):
+        self.evaluations: list[Evaluation] = []
+        experiment.logger.setup_record(self)
+
+    def stat(self, key, value, t):
+        pass
+
+    def evaluation(self, evaluation):
+        self.evaluations.append(evaluation)
+
+
+@pytest.mark.parametrize(
+    ("start", "interval", "t_max", "points"),
+    [
+        (0, 10, 30, [0, 10, 20, 30]),
+        (0, 10, 39, [0, 10, 20, 30, 39]),
+        (0, 100, 30, [0, 30]),
+        (10, 10, 30, [10, 20, 30]),
+        (11, 10, 30, [20, 30]),
+        (30, 10, 30, [30]),
+        (31, 10, 30, []),
+    ],
+)
+def test_the_points_of_evaluation(start, interval, t_max, points):
+    assert list(evaluation_points(start, interval, t_max)) == points
+
+
+@pytest.mark.parametrize(
+    ("size", "lengths", "trained"),
+    [(1, (4,), [0, 12, 20, 32, 40]), (2, (4,), [0, 16, 24, 32, 40]), (1, (5,), [0, 10, 20, 30, 40])],
+)
+def test_evaluations_come_at_the_same_steps_however_long_episodes_are(make, size, lengths, trained):
+    """At the first end of a rollout at or behind each point, with the point's number."""
+    overrides = {"t_max": 39, "test_interval": 10, "test_nepisode": 2, "absolute_nepisode": 0}
+    experiment = make(learner="recorder", env_args={"lengths": lengths}, **parallel(size), **overrides)
+    record = RecordStub(experiment)
     experiment.run()
-    assert [t for t, _ in experiment.logger.stats["test_return_mean"]] == tests
+    assert [(point.t, point.t_env) for point in record.evaluations] == list(
+        zip([0, 10, 20, 30, 39], trained, strict=True)
+    )
+    assert [t for t, _ in experiment.logger.stats["test_return_mean"]] == [0, 10, 20, 30, 39]
+
+
+def test_a_rollout_that_passes_several_points_is_evaluated_for_each(make):
+    experiment = make(learner="recorder", t_max=5, test_interval=2, absolute_nepisode=0)
+    record = RecordStub(experiment)
+    experiment.run()
+    assert [(point.t, point.t_env) for point in record.evaluations] == [(0, 0), (2, 4), (4, 4), (5, 8)]
+    assert experiment.runner.env.episode == 2 + 4 - 1  # two rollouts, and an episode of its own for each point
 
 
 @pytest.mark.parametrize(("size", "episodes"), [(1, 5), (2, 6)])
 @pytest.mark.parametrize("evaluate", [True, False])
-def test_all_test_episodes_are_counted(make, monkeypatch, size, episodes, evaluate):
+def test_all_test_episodes_are_kept(make, monkeypatch, size, episodes, evaluate):
     """PyMARL dropped all but one when evaluating."""
-    experiment = make(learner="recorder", **parallel(size), t_max=1, test_nepisode=5, evaluate=evaluate)
-    batches = []
+    overrides = {"t_max": 1, "test_nepisode": 5, "absolute_nepisode": 0, "evaluate": evaluate}
+    experiment = make(learner="recorder", **parallel(size), **overrides)
+    record = RecordStub(experiment)
+    returns = []
     run = experiment.runner.run
 
     def run_and_keep(test_mode):
-        batches.append((test_mode, run(test_mode=test_mode)))
-        return batches[-1][1]
+        batch = run(test_mode=test_mode)
+        returns.extend(batch["reward"].sum((1, 2)).tolist() if test_mode else [])
+        return batch
 
     monkeypatch.setattr(experiment.runner, "run", run_and_keep)
     experiment.run()
-    returns = [value for test, batch in batches if test for value in batch["reward"].sum((1, 2)).tolist()]
-    assert len(returns) == episodes
-    assert [value for _, value in experiment.logger.stats["test_return_mean"]] == [pytest.approx(np.mean(returns))]
+    assert [len(point.episodes["return"]) for point in record.evaluations] == [episodes] * (1 if evaluate else 2)
+    assert [value for point in record.evaluations for value in point.episodes["return"]] == returns
+    means = [value for _, value in experiment.logger.stats["test_return_mean"]]
+    assert means == [pytest.approx(np.mean(point.episodes["return"])) for point in record.evaluations]
+    assert not any(point.absolute for point in record.evaluations)
+
+
+class Scripted(Recorder):
+    """A learner whose agents always choose action ``plan[number of updates]``, the last one from the end on."""
+
+    plan = [1, 2, 0]
+
+    def train(self, batch, t_env, episode_num):
+        super().train(batch, t_env, episode_num)
+        self._act(len(self.calls))
+
+    def __init__(self, mac, scheme, logger, args):
+        super().__init__(mac, scheme, logger, args)
+        self._act(0)
+
+    def _act(self, updates):
+        bias = self.mac.agent.fc2.bias
+        with th.no_grad():
+            for parameter in self.mac.agent.parameters():
+                parameter.zero_()
+            bias[self.plan[min(updates, len(self.plan) - 1)]] = 1.0
+
+    def save_models(self, path):
+        th.save(self.mac.agent.fc2.bias, f"{path}/bias.th")
+
+
+def scripted(make, monkeypatch, **overrides):
+    monkeypatch.setitem(LEARNERS, "scripted", Scripted)
+    experiment = make(learner="scripted", t_max=12, test_interval=4, test_nepisode=3, batch_size=1, **overrides)
+    record = RecordStub(experiment)
+    experiment.run()
+    return experiment, record.evaluations
+
+
+@pytest.mark.parametrize(("absolute", "episodes"), [(None, 30), (7, 7)])
+def test_the_best_agents_are_evaluated_in_the_end(make, monkeypatch, absolute, episodes):
+    """The higher the number of an action, the more it earns: those of step 4 are the best, the last the worst."""
+    experiment, evaluations = scripted(make, monkeypatch, absolute_nepisode=absolute)
+    *points, final = evaluations
+    means = [np.mean(point.episodes["return"]) for point in points]
+    assert [point.t for point in points] == [0, 4, 8, 12] and np.argmax(means) == 1
+    assert (final.t, final.absolute, len(final.episodes["return"])) == (4, True, episodes)
+    assert set(final.episodes["return"]) == set(points[1].episodes["return"])  # the same play, and no other's
+    assert experiment.logger.stats["absolute_return_mean"] == [(4, pytest.approx(np.mean(final.episodes["return"])))]
+    assert experiment.logger.stats["absolute_ep_length_mean"] == [(4, 4.0)]
+    assert experiment.runner.mac is experiment.mac and experiment.mac.agent.fc2.bias.tolist() == [1, 0, 0, 0]
+
+
+def test_the_final_evaluation_can_be_left_out(make, monkeypatch):
+    experiment, evaluations = scripted(make, monkeypatch, absolute_nepisode=0)
+    assert [point.absolute for point in evaluations] == [False] * 4
+    assert not any(key.startswith("absolute") for key in experiment.logger.stats)
+
+
+@pytest.mark.parametrize("value", [-1, 1.5, "ten", True])
+def test_a_number_of_final_episodes_that_is_none_is_refused(make, value):
+    with pytest.raises(UserError, match="^absolute_nepisode: expected null or an integer of at least 0, got"):
+        make(absolute_nepisode=value)
+
+
+def test_the_best_checkpoint_is_kept_alone(make, monkeypatch, tmp_path):
+    scripted(make, monkeypatch, absolute_nepisode=1, save_model=True)
+    [run] = tmp_path.glob("models/*")
+    assert [path.name for path in (run / "best").iterdir()] == ["4"]
+    assert th.load(run / "best" / "4" / "bias.th").tolist() == [0, 0, 1, 0]
+    last = max(checkpoints(tmp_path), key=lambda path: int(path.name))
+    assert th.load(last / "bias.th").tolist() == [1, 0, 0, 0], "the last checkpoint is not the best one's"
 
 
 def test_evaluating_neither_trains_nor_needs_a_buffer(make, tmp_path):
@@ -194,7 +314,7 @@ def test_replays_are_saved_only_when_evaluating(make, monkeypatch):
 
 
 def checkpoints(tmp_path):
-    return sorted((path for path in tmp_path.glob("models/*/*")), key=lambda path: (len(path.name), path.name))
+    return sorted(tmp_path.glob("models/*/[0-9]*"), key=lambda path: (len(path.name), path.name))
 
 
 def test_checkpoints_come_first_at_intervals_and_last(make, tmp_path):
@@ -242,7 +362,7 @@ def test_a_loaded_run_goes_on_where_the_checkpoint_was(make, tmp_path, alg):
         assert all(th.equal(a, b) for a, b in zip(online.parameters(), target.parameters(), strict=True))
     loaded.run()
     assert loaded.runner.t_env == 32
-    assert [t for t, _ in loaded.logger.stats["test_return_mean"]] == [28]
+    assert [t for t, _ in loaded.logger.stats["test_return_mean"]] == [30]
     assert make(alg, checkpoint_path=path, load_step=11, eta=0.5).runner.t_env == 12
 
 
@@ -502,18 +622,6 @@ def test_a_buffer_that_does_not_fit_is_refused_before_anything_is_built(make, mo
 def test_evaluating_needs_no_memory_for_a_buffer(make, monkeypatch):
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=10**6))
     assert isinstance(make(buffer_size=5000, evaluate=True), Experiment)
-
-
-# --- progress ---
-
-
-def test_progress_in_numbers(monkeypatch):
-    clock = iter([100.0, 110.0, 115.0])
-    monkeypatch.setattr("run.time.monotonic", lambda: next(clock))
-    progress = Progress(t_start=1000, t_max=5000)
-    assert progress.line(2000, 7) == "Step 2000 of 5000 | episode 7 | 100 steps/s | 0:00:30 left"
-    # since the last line 1000 steps in 5 s; in all 2000 steps in 15 s, so 2000 more take 15 s
-    assert progress.line(3000, 9) == "Step 3000 of 5000 | episode 9 | 200 steps/s | 0:00:15 left"
 
 
 # --- parts that do not go together ---

@@ -207,34 +207,24 @@ def logged(experiment):
 
 
 @pytest.mark.parametrize(("runner", "size", "rollouts"), [("episode", 1, 4), ("parallel", 2, 2), ("vector", 2, 2)])
-def test_test_statistics_are_means_over_all_test_episodes(make, runner, size, rollouts):
-    experiment = make(runner, size, test_nepisode=4)
-    returns, totals, lengths, limits = [], [], [], []
-    for i in range(rollouts):
-        assert "test_return_mean" not in experiment.logger.stats, f"logged after {i} rollouts"
+def test_every_test_episode_is_kept_until_it_is_asked_for(make, runner, size, rollouts):
+    experiment = make(runner, size)
+    expected = {"return": [], "total": [], "ep_length": [], "episode_limit": []}
+    for _ in range(rollouts):
         batch = experiment.runner.run(test_mode=True)
-        returns += batch["reward"].sum((1, 2)).tolist()
-        steps = batch["filled"].sum((1, 2)) - 1
-        lengths += steps.tolist()
-        limits += (batch["terminated"].sum((1, 2)) == 0).tolist()
-        totals += [batch["actions"][b, :length].sum().item() for b, length in enumerate(steps)]
-    expected = {
-        "test_return_mean": np.mean(returns),
-        "test_return_std": np.std(returns),
-        "test_ep_length_mean": np.mean(lengths),
-        "test_total_mean": np.mean(totals),
-        "test_episode_limit_mean": np.mean(limits),
-    }
-    if not any(limits):
-        del expected["test_episode_limit_mean"]
-    assert logged(experiment) == {key: [pytest.approx(value)] for key, value in expected.items()}
-
-
-def test_an_uneven_number_of_test_episodes_is_rounded_up_to_whole_rollouts(make):
-    experiment = make("parallel", 2, test_nepisode=3)
-    for _ in range(4):
-        experiment.runner.run(test_mode=True)
-    assert len(logged(experiment)["test_return_mean"]) == 2
+        lengths = (batch["filled"].sum((1, 2)) - 1).tolist()
+        expected["return"] += batch["reward"].sum((1, 2)).tolist()
+        expected["ep_length"] += lengths
+        expected["episode_limit"] += (batch["terminated"].sum((1, 2)) == 0).tolist()
+        expected["total"] += [batch["actions"][b, :length].sum().item() for b, length in enumerate(lengths)]
+    if not any(expected["episode_limit"]):
+        del expected["episode_limit"]
+    assert experiment.logger.stats == {}
+    assert experiment.runner.test_stats.episodes == expected
+    assert experiment.runner.test_stats.flush(experiment.logger, "test_", 5) == expected
+    means = {f"test_{key}_mean": [pytest.approx(np.mean(values))] for key, values in expected.items()}
+    assert logged(experiment) == {**means, "test_return_std": [pytest.approx(np.std(expected["return"]))]}
+    assert len(experiment.runner.test_stats) == 0
 
 
 def test_training_statistics_are_written_at_intervals_and_start_anew(make):
@@ -272,7 +262,14 @@ def test_statistics_in_numbers():
     statistics = EpisodeStatistics()
     statistics.add(1.0, 3, {"won": True, "kills": 2})
     statistics.add(5.0, 4, {"won": False, "kills": 5, "episode_limit": True})
-    statistics.flush(Recorder(), "x_", 7)
+    episodes = statistics.flush(Recorder(), "x_", 7)
+    assert episodes == {
+        "return": [1.0, 5.0],
+        "won": [1.0, 0.0],
+        "kills": [2.0, 5.0],
+        "ep_length": [3.0, 4.0],
+        "episode_limit": [0.0, 1.0],  # absent is 0, before it was first seen and after
+    }
     assert values == {
         "x_return_mean": (3.0, 7),
         "x_return_std": (2.0, 7),
