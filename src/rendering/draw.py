@@ -129,7 +129,8 @@ class Painter:
         for tile in scene.tiles:
             x, y = left + tile.x * cell, top + (scene.height - 1 - tile.y) * cell
             yield Box(x, y, cell, cell, self._tiles[tile.kind])
-            yield Text(x + 0.05 * cell, y + 0.14 * cell, tile.label, max(LEAST_TEXT, 0.2 * cell), INK)
+            if tile.label:
+                yield Text(x + 0.05 * cell, y + 0.14 * cell, tile.label, max(LEAST_TEXT, 0.2 * cell), INK)
         for column in range(scene.width + 1):
             yield Box(left + column * cell, top, 1, height + 1, GRID)
         for row in range(scene.height + 1):
@@ -230,7 +231,7 @@ def _label(label: str, x: float, y: float, radius: float, ground: str) -> Iterat
     """A short text on a piece, in two lines if it is long; none where it would be too small to read."""
     lines = [label] if len(label) <= 3 else [label[: (len(label) + 1) // 2], label[(len(label) + 1) // 2 :]]
     size = (0.9 if len(lines) == 1 else 0.75) * radius
-    if size < LEAST_TEXT:
+    if not label or size < LEAST_TEXT:
         return
     for number, line in enumerate(lines):
         yield Text(x, y + (number - (len(lines) - 1) / 2) * 0.85 * size, line, size, _readable_on(ground), "middle")

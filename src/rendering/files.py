@@ -16,7 +16,7 @@ from typing import Any
 from PIL import Image, ImageColor
 
 from rendering.raster import to_image
-from rendering.shapes import Drawing
+from rendering.shapes import BACKGROUND, Drawing
 from rendering.svg import to_svg
 from utils.errors import UserError
 
@@ -53,16 +53,23 @@ def write_gif(drawings: Sequence[Drawing], path: Path, fps: float) -> None:
 
 def _palette(drawings: Sequence[Drawing]) -> Image.Image:
     """An image whose palette holds the colours of a film: all fills, then the most frequent ones of smooth edges."""
-    fills = {ImageColor.getrgb(shape.fill) for drawing in drawings for shape in drawing.shapes}
+    fills = {
+        ImageColor.getrgb(fill) for fill in (BACKGROUND, *(s.fill for drawing in drawings for s in drawing.shapes))
+    }
     counts: Counter[Any] = Counter()
     for drawing in drawings[:: -(-len(drawings) // SAMPLES)]:
         image = to_image(drawing)
         counts.update({colour: number for number, colour in image.getcolors(image.width * image.height) or ()})
-    edges = [colour for colour, _ in counts.most_common() if colour not in fills]
+    edges = [colour for colour, _ in counts.most_common() if all(_apart(colour, fill) for fill in fills)]
     colours = [*sorted(fills), *edges][:GIF_COLOURS]
     palette = Image.new("P", (1, 1))
     palette.putpalette([part for colour in colours for part in colour])
     return palette
+
+
+def _apart(colour: tuple[int, ...], fill: tuple[int, ...]) -> bool:
+    """Whether Pillow, which compares colours coarsely, cannot take ``colour`` for ``fill``."""
+    return max(abs(part - other) for part, other in zip(colour, fill, strict=True)) >= 8
 
 
 def encoder() -> str | None:

@@ -8,14 +8,14 @@ from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
-from rendering.shapes import Box, Disc, Drawing, Text
+from rendering.shapes import BACKGROUND, Box, Disc, Drawing, Text
 
 OVERSAMPLING = 4  # of the masks of discs, whose edges are smooth
 
 
 def to_image(drawing: Drawing, scale: int = 1) -> Image.Image:
     """The drawing in RGB, ``scale`` times as large as its pixels say."""
-    image = Image.new("RGB", (drawing.width * scale, drawing.height * scale), "#ffffff")
+    image = Image.new("RGB", (drawing.width * scale, drawing.height * scale), BACKGROUND)
     pen = ImageDraw.Draw(image)
     for shape in drawing.shapes:
         x, y = shape.x * scale, shape.y * scale
@@ -37,7 +37,7 @@ def text_width(text: str, size: float) -> float:
 
 
 def _box(pen: ImageDraw.ImageDraw, x: float, y: float, width: float, height: float, fill: str) -> None:
-    right, bottom = round(x + width) - 1, round(y + height) - 1  # Pillow paints the last pixel, too
+    right, bottom = round(x + width) - 1, round(y + height) - 1  # the last pixels, which Pillow paints, too
     if right >= round(x) and bottom >= round(y):
         pen.rectangle((round(x), round(y), right, bottom), fill=fill)
 
@@ -47,7 +47,7 @@ def _disc_mask(radius: float) -> Image.Image:
     """How much of each pixel a disc covers, 0 to 255; an odd number of pixels wide, the centre in the middle one."""
     side = 2 * math.ceil(radius) + 1
     large = Image.new("L", (side * OVERSAMPLING,) * 2)
-    centre, reach = side * OVERSAMPLING / 2 - 0.5, radius * OVERSAMPLING
+    centre, reach = (side * OVERSAMPLING - 1) / 2, radius * OVERSAMPLING - 0.5  # in large pixels
     ImageDraw.Draw(large).ellipse((centre - reach, centre - reach, centre + reach, centre + reach), fill=255)
     return large.reduce(OVERSAMPLING)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+BACKGROUND = "#ffffff"
+
 
 @dataclass(frozen=True)
 class Box:
@@ -44,7 +46,7 @@ Shape = Box | Disc | Text
 
 @dataclass(frozen=True)
 class Drawing:
-    """Shapes on white, the later ones over the earlier ones."""
+    """Shapes on the background, the later ones over the earlier ones."""
 
     width: int
     height: int

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from html import escape
 
-from rendering.shapes import Box, Disc, Drawing, Shape
+from rendering.shapes import BACKGROUND, Box, Disc, Drawing, Shape
 
 
 def to_svg(drawing: Drawing) -> str:
@@ -12,7 +12,7 @@ def to_svg(drawing: Drawing) -> str:
     size = f'width="{drawing.width}" height="{drawing.height}"'
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" {size} viewBox="0 0 {drawing.width} {drawing.height}">',
-        f'<rect {size} fill="#ffffff"/>',
+        f'<rect {size} fill="{BACKGROUND}"/>',
         *map(_element, drawing.shapes),
         "</svg>",
     ]
