@@ -200,7 +200,7 @@ def _count(number: int | None) -> str:
 
 def _piece(piece: Piece, look: Style | None, x: float, y: float, size: float) -> Iterator[Shape]:
     """A piece around (x, y) in a place of ``size``, an opponent without a look."""
-    radius = 0.4 * size
+    radius = 0.38 * size
     if piece.health is not None:
         bar = max(2.0, 0.1 * size)
         yield Box(x - 0.4 * size, y + 0.48 * size - bar, 0.8 * size, bar, LOST_HEALTH)
@@ -230,7 +230,7 @@ def _square(x: float, y: float, radius: float) -> Iterator[Shape]:
 def _label(label: str, x: float, y: float, radius: float, ground: str) -> Iterator[Shape]:
     """A short text on a piece, in two lines if it is long; none where it would be too small to read."""
     lines = [label] if len(label) <= 3 else [label[: (len(label) + 1) // 2], label[(len(label) + 1) // 2 :]]
-    size = (0.9 if len(lines) == 1 else 0.75) * radius
+    size = (0.9 if len(lines) == 1 else 0.8) * radius
     if not label or size < LEAST_TEXT:
         return
     for number, line in enumerate(lines):
