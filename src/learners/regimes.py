@@ -85,8 +85,9 @@ class ActorCritic:
     Args:
         mac: the controller whose agents' policies learn.
         scheme: of the episodes.
-        args: also lr of the policies, critic_lr of critic and mixer, critic_output (q, or v: a value of the agent's
-            history alone stands for the values of all its actions).
+        args: also lr of the policies, critic_lr of critic and mixer, policy_grad_norm_clip (of the policies; null: as
+            for the values), critic_output (q, or v: a value of the agent's history alone stands for the values of all
+            its actions).
 
     Attributes:
         critic, lr, optimiser_file: as in `ValueBased`.
@@ -106,6 +107,8 @@ class ActorCritic:
         self.lr = args.critic_lr
         self.params = list(mac.parameters())
         self.optimiser = make_optimiser(args, self.params, args.lr)
+        own_norm = args.policy_grad_norm_clip
+        self.max_norm = args.grad_norm_clip if own_norm is None else own_norm
 
     def next_actions(self, batch: EpisodeBatch, values: AgentValues, target_q: Tensor, double_q: bool) -> Tensor:
         """The actions from whose values targets bootstrap, [B, T - 1, N, 1]: those that the policies drew."""
@@ -136,7 +139,7 @@ class ActorCritic:
         policies, log_probs, counted = drawn_policies(policies, batch, self.args, mask)
         advantages = expected_value_advantages(returns, q_values[:, :-1], policies)
         loss = policy_gradient_loss(log_probs, advantages, counted)
-        grad_norm = clipped_step(self.optimiser, self.params, loss, self.args.grad_norm_clip)
+        grad_norm = clipped_step(self.optimiser, self.params, loss, self.max_norm)
         entropy = -th.xlogy(policies, policies).sum(-1)
         return {
             "policy_loss": loss,

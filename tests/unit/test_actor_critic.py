@@ -181,6 +181,18 @@ def test_the_policies_follow_the_gradient_of_a_loop_over_living_agents(alg, agen
         th.testing.assert_close(parameter.grad, gradient, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.parametrize(("own", "norm"), [(None, 1e-3), (1e-4, 1e-4), (1e9, None)])
+def test_the_policies_have_a_gradient_norm_of_their_own_if_they_are_given_one(own, norm):
+    learner = ac_learner(ac_args("qmix_ac", grad_norm_clip=1e-3, policy_grad_norm_clip=own))
+    learner.train(random_batch(learner.args, LENGTHS, CUT), t_env=0, episode_num=0)
+    policy_norm, value_norm = (
+        float(th.cat([parameter.grad.flatten() for parameter in params]).norm())
+        for params in (learner.regime.params, learner.params)
+    )
+    assert policy_norm == pytest.approx(norm, rel=1e-3) if norm else policy_norm > 1e-2
+    assert value_norm == pytest.approx(1e-3, rel=1e-3)
+
+
 def test_the_entropy_of_the_policies_is_that_of_living_agents():
     learner = ac_learner(ac_args("qmix_ac"))
     batch = random_batch(learner.args, LENGTHS, CUT)

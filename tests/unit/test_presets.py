@@ -13,6 +13,7 @@ QTRAN = ("qtran_v", "qtran_end_to_end", "qtran_targets")
 # What the released experiments change, for every run that has the key. Written down here once more, on purpose.
 GENERAL = {
     **{"obs_last_action": False, "spatial_centroids": "all", "agent": "ff", "assigner_grad_norm_clip": 1e9},
+    "policy_grad_norm_clip": 1e9,
     **{"qtran_v": "values", "qtran_end_to_end": False, "qtran_targets": "sum"},
 }
 
