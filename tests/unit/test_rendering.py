@@ -51,7 +51,7 @@ def texts(drawing):
 
 def test_agents_have_the_colour_of_their_sub_team_and_are_round():
     scene = Scene(4, 3, agents=(Piece(0, 0), Piece(3, 2), Piece(1, 1), Piece(2, 1)))
-    picture = Picture([scene], [[7, 2, 7, 4]])  # shown in ascending order: 2, 4, 7
+    picture = Picture([scene], [[8, 1, 8, 4]])  # shown in ascending order: 1, 4, 8
     assert [picture.at(*place) for place in [(0, 0), (3, 2), (1, 1), (2, 1)]] == [GREEN, BLUE, GREEN, ORANGE]
     assert picture.at(3, 0) == FLOOR
     assert picture.at(0, 0, 0.2, 0.2) == FLOOR and picture.at(0, 0, 0.2, 0.5) == GREEN  # a disc leaves out its corners
@@ -269,7 +269,7 @@ def test_a_gif_keeps_every_fill_and_comes_close_elsewhere(tmp_path):
     """Smooth edges of many colours and shades of grey right beside white."""
     shapes = [Disc(40 * x + 20, 40 * y + 20, 17, SUBTEAMS[(x + y) % 7]) for x in range(10) for y in range(5)]
     near = [Box(10 * i, 200, 10, 10, f"#{255 - i:02x}{255 - i:02x}{255 - i:02x}") for i in (0, 8, 16, 24)]
-    drawing = Drawing(400, 220, (*shapes, *near))
+    drawing = Drawing(400, 220, (*shapes, *near, Text(5, 215, "grey edges of black letters", 9, "#222222")))
     write_gif([drawing], tmp_path / "a.gif", fps=4)
     exact = np.asarray(to_image(drawing)).astype(int)
     with Image.open(tmp_path / "a.gif") as gif:
@@ -278,6 +278,17 @@ def test_a_gif_keeps_every_fill_and_comes_close_elsewhere(tmp_path):
     filled = np.any([(exact == fill).all(-1) for fill in {*fills, (255, 255, 255)}], axis=0)
     assert filled.mean() > 0.9 and (shown[filled] == exact[filled]).all()
     assert abs(shown - exact).max() < 60
+
+
+def test_a_gif_keeps_colours_that_one_frame_has_alone(tmp_path):
+    colours = [(200, 10 * t, 5) for t in range(25)]
+    boxes = [Box(0, 0, 9, 9, f"#{red:02x}{green:02x}{blue:02x}") for red, green, blue in colours]
+    write_gif([Drawing(20, 20, (box,)) for box in boxes], tmp_path / "a.gif", fps=4)
+    with Image.open(tmp_path / "a.gif") as gif:
+        assert gif.n_frames == 25
+        for t, colour in enumerate(colours):
+            gif.seek(t)
+            assert gif.convert("RGB").getpixel((4, 4)) == colour
 
 
 def test_png_and_svg(tmp_path):
@@ -323,7 +334,9 @@ def test_an_mp4_is_made_of_the_gif_by_ffmpeg(tmp_path, monkeypatch):
 
 
 def test_an_encoder_that_fails_is_a_mistake_of_one_line(tmp_path):
-    ffmpeg = program(tmp_path / "ffmpeg", "echo 'Unknown encoder libx264' >&2; exit 1")
+    ffmpeg = program(
+        tmp_path / "ffmpeg", "for last; do :; done; echo part > $last; echo 'Unknown encoder libx264' >&2; exit 1"
+    )
     with pytest.raises(UserError, match=r"^a.mp4: .*ffmpeg cannot encode it: Unknown encoder libx264$"):
         write_mp4(tmp_path / "a.gif", tmp_path / "a.mp4", ffmpeg)
     assert [path.name for path in tmp_path.iterdir()] == ["ffmpeg"]
@@ -393,6 +406,7 @@ def test_a_figure_has_a_row_of_panels_for_each_film():
     assert in_panels == [2, 1, 0] * 2
 
 
-def test_a_figure_of_other_steps_numbers_its_panels():
-    drawing = draw_figure([film(fight([8]), np.zeros((21, 1), dtype=int))], [0, 20])
-    assert [text for text in texts(drawing) if text.startswith("(")] == ["(a) panel 1: step 0", "(b) panel 2: step 20"]
+def test_a_figure_of_other_steps_numbers_its_panels_and_has_their_sub_teams():
+    drawing = draw_figure([film(fight([8]), np.arange(21)[:, None])], [3, 20])
+    assert [text for text in texts(drawing) if text.startswith("sub-team")] == ["sub-team 3", "sub-team 20"]
+    assert [text for text in texts(drawing) if text.startswith("(")] == ["(a) panel 1: step 3", "(b) panel 2: step 20"]
