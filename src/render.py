@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from rendering.figures import choose_episode, draw_figure, stages
-from rendering.files import check_writable, encoder, write_gif, write_mp4, write_png, write_svg
+from rendering.files import encoder, write_gif, write_mp4, write_png, write_svg
 from rendering.play import Film, play
 from run import build
 from utils.checkpoint import find_checkpoint
 from utils.config import load_config, load_saved_config, results_path
 from utils.errors import UserError
+from utils.files import check_writable
 
 EXIT_USER_ERROR = 2
 FIGURES = (6, 10)  # of the paper
@@ -56,7 +57,7 @@ def render(argv: Sequence[str]) -> None:
         raise UserError(f"--assigner: expected one name without --figure, got {options.assigner}")
     configs = [configuration(options, checkpoint, assigner) for assigner in assigners]
     out = Path(options.out) if options.out else results_path(configs[0]) / "renders" / checkpoint.token
-    check_writable(out)
+    check_writable(out, "--out")
     rows = [_play(config, options) for config in configs]
     stem = f"{configs[0]['env']}{len(rows[0][0].scenes[0].agents)}"
     if options.figure is not None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Sequence
 from importlib import import_module
@@ -22,15 +21,6 @@ from utils.errors import UserError
 
 GIF_COLOURS = 256
 SAMPLES = 8  # frames that a GIF takes its colours of smooth edges from
-
-
-def check_writable(folder: Path) -> None:
-    """Raises UserError if ``folder`` cannot be written or made; leaves nothing behind."""
-    existing = next(path for path in (folder, *folder.parents) if path.exists())
-    try:
-        tempfile.TemporaryFile(dir=existing).close()
-    except OSError as error:
-        raise UserError(f"--out: cannot write to {existing}: {error.strerror}") from None
 
 
 def write_png(drawing: Drawing, path: Path, scale: int = 1) -> None:
