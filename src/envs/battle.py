@@ -11,7 +11,9 @@ import numpy.typing as npt
 
 from envs.checks import check_actions, check_count
 from envs.grid import MOVES, BoolArray, FieldOfView, IntArray, cells_of, parse_layout, position_scale, read_layout
+from envs.live import open_view
 from envs.multiagentenv import MultiAgentEnv
+from envs.scene import Piece, Scene
 from utils.errors import UserError
 
 HealthArray = npt.NDArray[np.float64]
@@ -122,6 +124,7 @@ class Battle(MultiAgentEnv):
         layout: the map as ASCII text or the path of a file with it, in the symbols of ``LAYOUTS``; None: the paper's
             for 20, 40 and 80 agents, and one made by `generate_layout` for any other number.
         seed: of the one random generator; None draws it from the operating system.
+        render: terminal or window for a live look (`envs.live`); None: none.
 
     Attributes that hold the situation; assigning them sets it up. M is the number of opponents, N unless ``layout``
     says otherwise:
@@ -148,6 +151,7 @@ class Battle(MultiAgentEnv):
         recovery: float,
         layout: str | None = None,
         seed: int | None = None,
+        render: str | None = None,
     ) -> None:
         check_count("n_agents", n_agents)
         check_count("episode_limit", episode_limit)
@@ -168,6 +172,7 @@ class Battle(MultiAgentEnv):
         self._line_up()
         self._running = False
         self.seed(seed)
+        self._live = open_view(render)
 
     def seed(self, seed: int | None = None) -> None:
         """Restart the random generator; None draws a seed from the operating system."""
@@ -177,6 +182,7 @@ class Battle(MultiAgentEnv):
         """Line both armies up in full health, as the map shows them; returns observations and state."""
         self._line_up()
         self._running = True
+        self._live.show(self)
         return self.get_obs(), self.get_state()
 
     def _line_up(self) -> None:
@@ -216,6 +222,7 @@ class Battle(MultiAgentEnv):
         info: dict[str, Any] = {"kill_count": self.kills - self.losses}
         if terminated and self.continuing_episode and not army_dead:
             info["episode_limit"] = True
+        self._live.show(self)
         return team_reward(hits, misses, wounds), terminated, info
 
     def _agents_act(self, actions: IntArray) -> tuple[int, int]:
@@ -337,6 +344,28 @@ class Battle(MultiAgentEnv):
                 f"step {self.steps} of {self.episode_limit}, kill count {self.kills - self.losses}",
             ]
         )
+
+    def get_scene(self) -> Scene:
+        """The present situation, for those who draw it."""
+        return Scene(
+            self.width,
+            self.height,
+            agents=_pieces(self.positions, self.health),
+            opponents=_pieces(self.opponent_positions, self.opponent_health),
+            step=self.steps,
+            performance={"kill count": self.kills - self.losses},
+            notes=("bar: health left",),
+        )
+
+    def close(self) -> None:
+        """End the live look."""
+        self._live.close()
+
+
+def _pieces(positions: IntArray, health: HealthArray) -> tuple[Piece, ...]:
+    """An army for those who draw it."""
+    shares = (health / MAX_HEALTH).tolist()
+    return tuple(Piece(x, y, share) for (x, y), share in zip(positions.tolist(), shares, strict=True))
 
 
 # --- maps ---

@@ -23,7 +23,9 @@ from envs.grid import (
     read_layout,
     regions,
 )
+from envs.live import open_view
 from envs.multiagentenv import MultiAgentEnv
+from envs.scene import OBSTACLE, Piece, Scene, Tile
 from utils.errors import UserError
 
 FloatArray = npt.NDArray[np.float32]
@@ -109,6 +111,7 @@ class Warehouse(MultiAgentEnv):
         layout: the map as ASCII text or the path of a file with it, in the symbols of ``LAYOUTS``; None: the paper's
             for 4, 8 and 16 agents, and one made by `generate_layout` for any other number.
         seed: of the one random generator; None draws it from the operating system.
+        render: terminal or window for a live look (`envs.live`); None: none.
 
     Every draw is one ``rng.random()``, so that `WarehouseBatch` can play the same episodes. A reset takes one per agent
     for its station, then five per agent for its order; a step takes one per agent (the lowest acts first), then five
@@ -131,6 +134,7 @@ class Warehouse(MultiAgentEnv):
         time_penalty_on_completion: bool,
         layout: str | None = None,
         seed: int | None = None,
+        render: str | None = None,
     ) -> None:
         check_count("n_agents", n_agents)
         check_count("episode_limit", episode_limit)
@@ -149,6 +153,7 @@ class Warehouse(MultiAgentEnv):
         self._clear_counters()
         self._running = False
         self.seed(seed)
+        self._live = open_view(render)
 
     def seed(self, seed: int | None = None) -> None:
         """Restart the random generator; None draws a seed from the operating system."""
@@ -164,10 +169,12 @@ class Warehouse(MultiAgentEnv):
         self.remaining = draw_orders(self.rng, self.n_agents)
         self._clear_counters()
         self._running = True
+        self._live.show(self)
         return self.get_obs(), self.get_state()
 
     def _clear_counters(self) -> None:
         self.steps = self.completed_orders = self.delivered_items = self.collisions = 0
+        self._collided: BoolArray = np.zeros(self.n_agents, dtype=bool)  # in the last step
 
     # --- dynamics ---
 
@@ -188,7 +195,8 @@ class Warehouse(MultiAgentEnv):
         if not self._running:
             raise RuntimeError("no episode is running: call reset() first")
         checked = check_actions(actions, self.n_agents, N_ACTIONS)
-        collided = self._move(checked)
+        self._collided = self._move(checked)
+        collided = int(self._collided.sum())
         delivered, completed = self._drop_off(checked == DROP_OFF)
         self.steps += 1
         self.collisions += collided
@@ -201,17 +209,18 @@ class Warehouse(MultiAgentEnv):
         info: dict[str, Any] = {"completed_orders": self.completed_orders}
         if terminated and self.continuing_episode:
             info["episode_limit"] = True
+        self._live.show(self)
         return reward, terminated, info
 
-    def _move(self, actions: IntArray) -> int:
-        """Carry out the moves; returns how many agents ran into another one."""
+    def _move(self, actions: IntArray) -> BoolArray:
+        """Carry out the moves; returns which agents ran into another one, [N]."""
         cells = self.grounds.view.cells(self.positions)
         targets = self.grounds.moves[cells, actions]
         turns = self.rng.random(self.n_agents).argsort(kind="stable")
-        tries = turns[(targets != cells)[turns]].tolist()
-        moved = take_turns(cells.tolist(), targets.tolist(), tries)
+        tries = targets != cells
+        moved = take_turns(cells.tolist(), targets.tolist(), turns[tries[turns]].tolist())
         self.positions = self.positions + STEPS[actions] * moved[:, None]
-        return len(tries) - int(moved.sum())
+        return tries & ~moved
 
     def _drop_off(self, dropping: BoolArray) -> tuple[int, int]:
         """Carry out the drop-off actions; returns how many items were delivered and how many orders completed."""
@@ -310,6 +319,33 @@ class Warehouse(MultiAgentEnv):
         rows = ["".join(row) for row in picture[::-1]]
         summary = f"step {self.steps} of {self.episode_limit}, completed orders {self.completed_orders}"
         return "\n".join([*rows, *tasks, summary])
+
+    def get_scene(self) -> Scene:
+        """The present situation, for those who draw it: each robot is labelled with the items that it has left."""
+        height, width = self.layout.shape
+        tiles = [
+            Tile(x, y, kind, "" if kind == OBSTACLE else self.layout[y, x])
+            for symbols, kind in (("W", "work station"), ("1234", "drop-off"), ("#", OBSTACLE))
+            for x, y in cells_of(np.isin(self.layout, list(symbols))).tolist()
+        ]
+        situations = (self.positions.tolist(), self.remaining.tolist(), self._collided.tolist())
+        agents = [
+            Piece(x, y, label="".join(str(kind) * left for kind, left in enumerate(items, 1)) or "W", collided=collided)
+            for (x, y), items, collided in zip(*situations, strict=True)
+        ]
+        return Scene(
+            width,
+            height,
+            agents=tuple(agents),
+            tiles=tuple(tiles),
+            step=self.steps,
+            performance={"completed orders": self.completed_orders},
+            notes=("digits: items to deliver", "W: back to a station", "red ring: ran into another"),
+        )
+
+    def close(self) -> None:
+        """End the live look."""
+        self._live.close()
 
 
 # --- maps ---

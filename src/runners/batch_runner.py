@@ -33,6 +33,11 @@ class BatchRunner(Runner):
         super().__init__(args, logger)
         if self.batch_size < 1:
             raise UserError(f"batch_size_run: expected at least 1, got {self.batch_size}")
+        if args.env_args.get("render"):
+            raise UserError(
+                f"env_args.render={args.env_args['render']}: a live look shows one environment: expected "
+                f"runner=episode, got runner={args.runner}"
+            )
 
     @abstractmethod
     def _start(self) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import functools
 import inspect
+import json
 import logging
 import math
 import re
@@ -95,6 +96,38 @@ def load_config(
     for update in env_args:
         settings.update(update, open_key)
 
+    _resolve_seeds(settings.values, environment)
+    return settings.values
+
+
+def load_saved_config(path: Path, updates: Sequence[str] = (), *, config_dir: Path = CONFIG_DIR) -> dict[str, Any]:
+    """The configuration that a run has left in a JSON file, with ``key=value`` texts over it.
+
+    Keys that the project has got since then have their defaults. The environment's seed follows the run's ``seed``,
+    unless the run had chosen another one.
+
+    Raises:
+        UserError: the file is no configuration; otherwise as for `load_config`.
+    """
+    source = _source(path)
+    try:
+        saved = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{source}: cannot be read: {error}") from None
+    if not isinstance(saved, dict) or not isinstance(saved.get("env_args"), dict) or "seed" not in saved:
+        raise UserError(f"{source}: expected the configuration of a run, with env_args and seed")
+    if saved["env_args"].get("seed") == saved["seed"]:
+        saved["env_args"]["seed"] = None
+    settings = _Settings()
+    for layer in (_file_layer(config_dir / "default.yaml"), _Layer(source, saved)):
+        settings.add(layer.values, layer.source)
+    environment = _describe_environment(settings.values)
+    environment.declare_in(settings)
+    presets, general, env_args = _split_updates(updates)
+    if presets:
+        raise UserError(f"preset: {source} has its presets merged already; got '{presets[-1]}'")
+    for update in [*general, *env_args]:
+        settings.update(update, "env_args" if environment.takes_any else None)
     _resolve_seeds(settings.values, environment)
     return settings.values
 

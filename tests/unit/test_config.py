@@ -12,7 +12,16 @@ import pytest
 
 import envs
 from utils import config as config_module
-from utils.config import CONFIG_DIR, SHIPPED, available, load_config, read_yaml, results_path, to_namespace
+from utils.config import (
+    CONFIG_DIR,
+    SHIPPED,
+    available,
+    load_config,
+    load_saved_config,
+    read_yaml,
+    results_path,
+    to_namespace,
+)
 from utils.errors import UserError
 
 DEFAULT = """
@@ -495,6 +504,65 @@ def test_only_an_environment_that_takes_a_seed_gets_one(folder: Path) -> None:
 @pytest.mark.parametrize("text", ["-1", "4294967296", "abc", "1.5", "true"])
 def test_a_seed_is_what_every_generator_takes(folder: Path, text: str) -> None:
     assert fails(folder, f"seed={text}").startswith("seed: expected a whole number from 0 to 4294967295")
+
+
+# --- what a run has left ---
+
+
+def saved(folder: Path, config: Any, *updates: str) -> dict[str, Any]:
+    """``config``, written as a run does, and read again."""
+    (folder / "config.json").write_text(config if isinstance(config, str) else json.dumps(config))
+    return load_saved_config(folder / "config.json", updates, config_dir=folder)
+
+
+def test_a_saved_configuration_is_read_as_it_was(folder: Path) -> None:
+    config = load(folder, "seed=5", "layers=[1, 2]", "mixer=vdn", alg="depth: 3", env="\ntest: 0.5")
+    assert saved(folder, config) == config
+    assert saved(folder, load(folder, "seed=5", "env_args.seed=6"))["env_args"]["seed"] == 6
+
+
+def test_updates_lie_over_a_saved_configuration_and_keep_its_types(folder: Path) -> None:
+    config = load(folder, "seed=5", alg="depth: 3")
+    changed = saved(folder, config, "depth=4", "env_args.n_agents=9", "env_args.noise=2", "batch=8")
+    assert (changed["depth"], changed["env_args"]["n_agents"], changed["batch"]) == (4, 9, 8)
+    assert type(changed["env_args"]["noise"]) is float
+    for update, message in [
+        ("dept=4", "dept: unknown key (did you mean 'depth'?)"),
+        ("depth=x", "depth: expected a whole number, got 'x'"),
+        ("env_args.n_agent=3", "env_args.n_agent: unknown key (did you mean 'env_args.n_agents'?)"),
+        ("depth", "with depth: expected key=value"),
+        ("preset=old", "has its presets merged already; got 'preset=old'"),
+    ]:
+        with pytest.raises(UserError) as caught:
+            saved(folder, config, update)
+        assert message in str(caught.value)
+
+
+def test_the_seed_of_a_saved_environment_follows_that_of_the_run(folder: Path) -> None:
+    config = load(folder, "seed=5")
+    assert [saved(folder, config, "seed=7")[key] for key in ("seed", "env_args")] == [7, {"n_agents": 4, "seed": 7}]
+    assert saved(folder, config, "seed=7", "env_args.seed=8")["env_args"]["seed"] == 8
+    assert saved(folder, load(folder, "seed=5", "env_args.seed=6"), "seed=7")["env_args"]["seed"] == 6
+
+
+def test_keys_that_are_newer_than_a_saved_configuration_have_their_defaults(folder: Path) -> None:
+    config = load(folder, "seed=5")
+    (folder / "default.yaml").write_text(DEFAULT + "\nnew: 3")
+    assert saved(folder, config) == {**config, "new": 3}
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("{", "cannot be read: "),
+        ("[]", "expected the configuration of a run"),
+        ('{"seed": 1}', "with env_args and seed"),
+    ],
+)
+def test_what_is_no_saved_configuration_is_named(folder: Path, text: str, message: str) -> None:
+    with pytest.raises(UserError, match="config.json: ") as caught:
+        saved(folder, text)
+    assert message in str(caught.value)
 
 
 # --- what is made of it ---
