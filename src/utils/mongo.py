@@ -210,9 +210,8 @@ class Delivery:
         )
         self._ear = threading.Thread(target=self._listen, daemon=True)
         self._ear.start()
-        self._send(
-            {**order, "answers": answers, "interval": interval}
-        )  # through a pipe: command lines and environments can be read by others
+        # Through a pipe: others may read command lines and environments.
+        self._send({**order, "answers": answers, "interval": interval})
 
     def finish(self) -> None:
         """Waits, a few seconds at most, for the last delivery, and tells what is left to deliver, if anything."""
@@ -232,8 +231,7 @@ class Delivery:
         if not self._result:
             return "an unknown number of points was"
         points, delivered = self._result["points"], self._result["delivered"]
-        end = "how the run ended was" if points == delivered else "points were"
-        return end if points == delivered else f"{points - delivered} of {points} {end}"
+        return f"{points - delivered} of {points} points were" if points > delivered else "how the run ended was"
 
     def _send(self, message: dict[str, Any]) -> None:
         assert self._process.stdin is not None

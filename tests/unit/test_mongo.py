@@ -287,6 +287,20 @@ def test_old_folders_and_a_fresh_database_do_not_collide(project: Project, mongo
 
 
 @needs_mongod
+def test_a_machine_without_room_for_a_process_delivers_nothing_and_says_so(
+    mongod: Mongod, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(subprocess, "Popen", refuse)
+    observer = observers.MongoObserver(tmp_path, target_of_flag(f"{mongod.address}:room"))
+    observer.started_event(_id=1)
+    observer.join()
+    assert "nothing is delivered: no process for it: Resource temporarily unavailable" in caplog.text
+
+
+@needs_mongod
 def test_the_documented_way_to_read_works(mongod: Mongod, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     writer = RecordWriter(tmp_path, {**header(), "config": {"env": "warehouse", "mixer": "vdn"}})
     writer.stat("test_return_mean", 2.5, 20)
@@ -333,11 +347,11 @@ class Fate:
 
 def fine(server: Mongod) -> Fate:
     server.start()
-    return Fate(server, {4: lambda: time.sleep(1)})  # for a delivery in the middle
+    return Fate(server, {4: lambda: wait_for_points(server)})
 
 
 def down_at_start(server: Mongod) -> Fate:
-    return Fate(server, {3: server.start, 6: lambda: time.sleep(1)})
+    return Fate(server, {3: server.start, 6: lambda: wait_for_points(server)})
 
 
 def away_for_8_s(server: Mongod) -> Fate:
@@ -347,12 +361,18 @@ def away_for_8_s(server: Mongod) -> Fate:
         time.sleep(8)
         server.start()
 
-    return Fate(server, {2: lambda: time.sleep(1), 3: server.stop, 5: come_back, 6: lambda: time.sleep(1)})
+    return Fate(server, {2: lambda: wait_for_points(server), 3: server.stop, 5: come_back})
 
 
 def killed_for_good(server: Mongod) -> Fate:
     server.start()
-    return Fate(server, {3: lambda: time.sleep(1), 4: server.kill})
+    return Fate(server, {3: lambda: wait_for_points(server), 4: server.kill})
+
+
+def wait_for_points(server: Mongod) -> None:
+    """Until the run, which goes on, has delivered its statistics and then an evaluation."""
+    with server.client() as client:
+        wait_until(lambda: client.test.evaluations.find_one())
 
 
 def values(folder: Path) -> list[dict[str, Any]]:
