@@ -31,14 +31,15 @@ with warnings.catch_warnings():
     from sacred.observers import FileStorageObserver, RunObserver
     from sacred.utils import print_filtered_stacktrace
 
+from utils.commandline import fail
 from utils.config import CONFIG_DIR, available, load_config, results_path
 from utils.errors import UserError
 from utils.files import check_writable
-from utils.mongo import Target, choose_target, redact
+from utils.mongo import Target, choose_target
 from utils.observers import MongoObserver, RecordObserver
 from utils.registry import hint
 
-EXIT_FAILURE, EXIT_USER_ERROR, EXIT_INTERRUPTED, EXIT_TERMINATED = 1, 2, 130, 143
+EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_TERMINATED = 1, 130, 143
 
 
 class Terminated(KeyboardInterrupt):
@@ -52,9 +53,7 @@ def cli(argv: Sequence[str]) -> int:
     try:
         return _execute(argv)
     except UserError as error:
-        message = " ".join(str(error).splitlines())  # what the user gave may have many lines
-        print(f"error: {redact(message)}", file=sys.stderr)
-        return EXIT_USER_ERROR
+        return fail(error)
     except Terminated:
         return EXIT_TERMINATED
     except KeyboardInterrupt:

@@ -15,7 +15,6 @@ import argparse
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NoReturn
 
 from matplotlib.figure import Figure
 
@@ -27,24 +26,19 @@ from analysis.notes import Notes
 from analysis.runs import Found, Run, default_measure, find_folders, read, select
 from analysis.scores import score_sets
 from analysis.tables import markdown, row, write_csv
+from utils.commandline import Parser, fail
 from utils.errors import UserError
 from utils.files import check_writable
 from utils.mongo import target_of_flag, target_of_url, why_silent
 from utils.record import FILE
 from utils.registry import hint
 
-EXIT_USER_ERROR = 2
 COLUMNS = 3  # of panels
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}; --help explains the options")
 
 
 def _parser() -> argparse.ArgumentParser:
     form = argparse.RawDescriptionHelpFormatter
-    parser = _Parser(prog="plot.py", description=__doc__, formatter_class=form, allow_abbrev=False)
+    parser = Parser(prog="plot.py", description=__doc__, formatter_class=form, allow_abbrev=False)
     add = parser.add_argument
     add("runs", metavar="RUNS", nargs="*", type=Path, help="folders of runs, or folders that hold such at any depth")
     add("-m", "--mongo", metavar="HOST:PORT:DB", help="take the runs of a MongoDB instead, as in src/main.py")
@@ -67,8 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         _compare(_parser().parse_args(argv))
     except UserError as error:
-        print(f"error: {' '.join(str(error).splitlines())}", file=sys.stderr)
-        return EXIT_USER_ERROR
+        return fail(error)
     return 0
 
 

@@ -13,25 +13,20 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from rendering.figures import choose_episode, draw_figure, stages
 from rendering.files import encoder, write_gif, write_mp4, write_png, write_svg
 from rendering.play import Film, play
 from run import build
 from utils.checkpoint import find_checkpoint
+from utils.commandline import Parser, fail
 from utils.config import load_config, load_saved_config, results_path
 from utils.errors import UserError
 from utils.files import check_writable
 
-EXIT_USER_ERROR = 2
 FIGURES = (6, 10)  # of the paper
 FIGURE_SCALE = 2  # of a figure's PNG, for print
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"command line: {message}; --help explains its form")
 
 
 def cli(argv: Sequence[str]) -> int:
@@ -39,8 +34,7 @@ def cli(argv: Sequence[str]) -> int:
     try:
         render(argv)
     except UserError as error:
-        print(f"error: {' '.join(str(error).splitlines())}", file=sys.stderr)
-        return EXIT_USER_ERROR
+        return fail(error)
     return 0
 
 
@@ -72,7 +66,7 @@ def render(argv: Sequence[str]) -> None:
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
     arguments = list(argv[1:])
     split = arguments.index("with") if "with" in arguments else len(arguments)
-    parser = _Parser("render.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser("render.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.usage = "%(prog)s CHECKPOINT [options] [with key=value ...]"
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help="results/models/TOKEN (its latest step) or .../STEP")
     parser.add_argument("--out", metavar="DIR", help="folder of the pictures (default results/renders/TOKEN)")

@@ -17,18 +17,17 @@ from typing import Any
 from pymongo.database import Database
 from pymongo.errors import PyMongoError
 
+from utils.commandline import Parser, fail
 from utils.errors import UserError
-from utils.mongo import Target, reason, redact, target_of_flag, target_of_url, why_silent
+from utils.mongo import Target, reason, target_of_flag, target_of_url, why_silent
 from utils.record import FILE, read_record
 from utils.replica import DivergedError, Replica
-
-EXIT_USER_ERROR = 2
 
 
 def cli(argv: Sequence[str]) -> int:
     """Run one command line and return the exit status: 2 if anything could not be delivered."""
-    arguments = _parser().parse_args(argv[1:])
     try:
+        arguments = _parser().parse_args(argv[1:])
         target = _target(arguments)
         silence = why_silent(target)
         if silence:
@@ -36,11 +35,11 @@ def cli(argv: Sequence[str]) -> int:
         with contextlib.closing(target.connect()) as client:
             return max(_push(client[target.database], target, folder) for folder in arguments.runs)
     except UserError as error:
-        return _fail(error)
+        return fail(error)
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     push = commands.add_parser("push", help="deliver what the database lacks; may be repeated, stores nothing twice")
     push.add_argument("runs", nargs="+", type=Path, metavar="RUN_FOLDER", help="such as results/sacred/12")
@@ -66,9 +65,9 @@ def _push(database: Database[dict[str, Any]], target: Target, folder: Path) -> i
         replica = Replica(database, folder)
         replica.deliver()
     except UserError as error:
-        return _fail(error)
+        return fail(error)
     except (PyMongoError, DivergedError) as error:
-        return _fail(UserError(f"{folder}: MongoDB {target}: {reason(error)}; push it again to go on"))
+        return fail(UserError(f"{folder}: MongoDB {target}: {reason(error)}; push it again to go on"))
     note = f"; the last line of {FILE} is incomplete and left out" if torn else ""
     present = replica.delivered - replica.new
     print(
@@ -76,11 +75,6 @@ def _push(database: Database[dict[str, Any]], target: Target, folder: Path) -> i
         f"{present} there already{note}"
     )
     return 0
-
-
-def _fail(error: UserError) -> int:
-    print(f"error: {redact(' '.join(str(error).splitlines()))}", file=sys.stderr)
-    return EXIT_USER_ERROR
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from utils.commandline import redact
 from utils.errors import UserError
 
 if TYPE_CHECKING:  # imported where it is needed: a run without MongoDB does without it
@@ -64,11 +65,6 @@ class Target:
         times = {"serverSelectionTimeoutMS": ANSWER_MS, "connectTimeoutMS": ANSWER_MS, "socketTimeoutMS": OPERATION_MS}
         own = {"retryWrites": False, "retryReads": False}  # repeating is up to those who call
         return pymongo.MongoClient(self.uri, connect=False, tz_aware=True, journal=True, **times, **own)  # type: ignore[arg-type]
-
-
-def redact(text: str) -> str:
-    """``text`` without what stands in MongoDB URIs: they may hold a password."""
-    return re.sub(r"(mongodb(?:\+srv)?://)\S*", r"\1***", text)
 
 
 def reason(error: Exception) -> str:

@@ -23,8 +23,9 @@ from test_replica import assert_same, header, points, wait_until, write
 import main
 import track
 from utils import observers
+from utils.commandline import redact
 from utils.errors import UserError
-from utils.mongo import Target, choose_target, redact, target_of_flag, target_of_url
+from utils.mongo import Target, choose_target, target_of_flag, target_of_url
 from utils.record import FILE, Evaluation, RecordWriter, read_lines
 
 PASSWORD = "geheim-7f3a"
