@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from components.episode_buffer import EpisodeBatch
-from run import Experiment, build
+from run import Experiment, build, seed_everything
 from utils.config import load_config
 
 # One thing at a time: statistics come every few updates and some cost backward passes, so they are written in the first
@@ -25,6 +25,7 @@ class Loop:
 
     def __init__(self, config: dict[str, Any]) -> None:
         self.experiment: Experiment = build(config)
+        seed_everything(config["seed"])  # as a run does: one seed, one first batch of episodes
         self.episode = 0
 
     def rollout(self) -> EpisodeBatch:

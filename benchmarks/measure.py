@@ -25,6 +25,7 @@ from learners import REGISTRY as learner_REGISTRY
 from run import describe_environment, episode_scheme
 from utils.config import to_namespace
 from utils.logging import Logger, get_logger
+from utils.memory import keep_freed_memory
 
 Results = dict[str, float]
 
@@ -159,6 +160,7 @@ def update_args(alg: str, env: str, n_agents: int) -> SimpleNamespace:
 
 def make_learner(args: SimpleNamespace) -> Any:
     """A learner and its controller, without environments."""
+    keep_freed_memory()  # as `run.build` does
     scheme, groups, preprocess = episode_scheme(vars(args))
     full = EpisodeBatch(scheme, groups, 1, args.episode_limit + 1, preprocess=preprocess).scheme
     mac = mac_REGISTRY[args.mac](full, groups, args)

@@ -29,6 +29,7 @@ from utils.checkpoint import find_checkpoint
 from utils.config import results_path, to_namespace
 from utils.errors import UserError
 from utils.logging import Logger, get_logger
+from utils.memory import keep_freed_memory
 from utils.progress import Progress
 from utils.record import Evaluation
 
@@ -45,6 +46,7 @@ def build(config: Mapping[str, Any]) -> Experiment:
     Raises:
         UserError: the parts cannot be built or do not fit together; names the key.
     """
+    keep_freed_memory()
     args = _device_args(to_namespace(config))
     check_ranges(args)
     if args.n_threads is not None:
