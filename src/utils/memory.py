@@ -13,8 +13,8 @@ def keep_freed_memory() -> bool:
     """Has the C library keep what tensors free, for the next ones; returns whether it does.
 
     Every update allocates and frees the same large tensors. By default glibc gives each of them back to the system and
-    gets fresh pages for the next one, which the system zeroes page by page: up to a third of an update's time. A
-    process needs no more memory at its peak this way; between the peaks it keeps it. Other C libraries are left alone.
+    gets fresh pages for the next one, which the system zeroes page by page: up to a third of an update's time. The
+    price: a process keeps its peak, and fragments make that a little higher. Other C libraries are left alone.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is None:

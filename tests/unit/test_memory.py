@@ -20,7 +20,8 @@ sys.path.insert(0, {src!r})
 from utils.memory import keep_freed_memory
 if {keep}:
     assert keep_freed_memory()
-th.ones(2**24)
+for _ in range(30):  # until the heap has found its size
+    th.ones(2**24)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(10):
     th.ones(2**24)
