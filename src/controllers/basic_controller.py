@@ -99,11 +99,11 @@ class BasicMAC:
         if masked:
             logits = logits.masked_fill(avail_actions == 0, -1e10)
         probabilities = th.softmax(logits, dim=-1)
-        if test_mode:
+        epsilon = 0.0 if test_mode else self.action_selector.epsilon
+        if epsilon == 0:
             return probabilities
         avail = (avail_actions > 0).to(logits.dtype) if masked else th.ones_like(logits)
         uniform = avail / avail.sum(-1, keepdim=True).clamp(min=1)
-        epsilon = self.action_selector.epsilon
         return ((1 - epsilon) * probabilities + epsilon * uniform) * avail
 
     def init_hidden(self, batch_size: int) -> None:
