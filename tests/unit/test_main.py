@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import multiprocessing
 import os
@@ -74,6 +73,11 @@ def build(config):
 """
 
 
+def heed_interrupts() -> None:
+    """For a child: tests that a shell runs in the background ignore SIGINT, which it would inherit."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Project:
     """A copy of the command line and what it needs, with a pretended run.py and one algorithm."""
 
@@ -96,9 +100,7 @@ class Project:
 
     def start(self, *arguments: str, cwd: Path | None = None) -> subprocess.Popen[str]:
         command = [sys.executable, str(self.root / "src" / "main.py"), *arguments]
-        # Tests that a shell runs in the background ignore SIGINT, and their children would inherit that.
-        heed = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
-        place = cwd or self.root
+        place, heed = cwd or self.root, heed_interrupts
         return subprocess.Popen(command, cwd=place, env=self.env, stdout=-1, stderr=-1, text=True, preexec_fn=heed)
 
     def call(self, *arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:

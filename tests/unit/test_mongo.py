@@ -17,7 +17,7 @@ import pymongo
 import pytest
 import yaml
 from mongod import Mongod, needs_mongod, running
-from test_main import ARGUMENTS, PROJECT, Project, assert_one_line
+from test_main import ARGUMENTS, PROJECT, Project, assert_one_line, heed_interrupts
 from test_replica import assert_same, header, points, wait_until, write
 
 import main
@@ -268,7 +268,13 @@ def test_an_interrupted_run_is_interrupted_in_mongodb(
     project: Project, mongod: Mongod, number: signal.Signals, status: int
 ) -> None:
     command = [sys.executable, "src/main.py", *ARGUMENTS, "-m", f"{mongod.address}:{number.name}", "with", "plan=sleep"]
-    run = subprocess.Popen(command, cwd=project.root, start_new_session=True, stdout=subprocess.DEVNULL)
+    run = subprocess.Popen(
+        command,
+        cwd=project.root,
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        preexec_fn=heed_interrupts,
+    )
     wait_until((project.root / "note.running").exists)
     os.killpg(run.pid, number)  # as a terminal and job schedulers do: to all processes of the group
     assert run.wait(timeout=30) == status
