@@ -15,7 +15,9 @@ from helpers import ToyEnv, toy_config
 from envs import REGISTRY as ENVS
 from envs.multiagentenv import MultiAgentEnv
 from learners import REGISTRY as LEARNERS
-from run import Experiment, build, episode_scheme, evaluation_points
+from run import BestAgents, Experiment, build, episode_scheme, evaluation_points
+from runners import REGISTRY as RUNNERS
+from runners.episode_runner import EpisodeRunner
 from utils.config import load_config
 from utils.errors import UserError
 from utils.record import Evaluation
@@ -269,6 +271,47 @@ def test_the_best_agents_are_evaluated_in_the_end(make, monkeypatch, absolute, e
     assert experiment.logger.stats["absolute_return_mean"] == [(4, pytest.approx(np.mean(final.episodes["return"])))]
     assert experiment.logger.stats["absolute_ep_length_mean"] == [(4, 4.0)]
     assert experiment.runner.mac is experiment.mac and experiment.mac.agent.fc2.bias.tolist() == [1, 0, 0, 0]
+
+
+def test_the_earliest_of_equal_scores_is_the_best_and_none_is_no_number():
+    agents = build(toy_config()).mac
+    best = BestAgents(agents)
+    scores = [float("nan"), 1.0, 1.0, 0.5, float("nan"), 2.0, 2.0]
+    assert [best.offer(agents, score, t) for t, score in enumerate(scores)] == [False, True, *[False] * 3, True, False]
+    assert best.t == 5
+
+
+class SelfLogging:
+    """A runner in PyMARL's form, which logs each test by itself, at its own step."""
+
+    def __init__(self, args, logger):
+        self.inner, self.logger = EpisodeRunner(args, logger), logger
+
+    def __getattr__(self, name):
+        return getattr(self.inner, name)
+
+    @property
+    def t_env(self):
+        return self.inner.t_env
+
+    @t_env.setter
+    def t_env(self, t_env):
+        self.inner.t_env = t_env
+
+    def run(self, test_mode=False):
+        batch = self.inner.run(test_mode)
+        if test_mode:
+            self.logger.log_stat("test_return_mean", batch["reward"].sum(), self.t_env)
+        return batch
+
+
+def test_a_runner_that_logs_by_itself_logs_at_the_same_points(make, monkeypatch):
+    monkeypatch.setitem(RUNNERS, "self_logging", SelfLogging)
+    experiment = make(learner="recorder", runner="self_logging", t_max=39, test_interval=10)
+    experiment.run()
+    assert [t for t, _ in experiment.logger.stats["test_return_mean"]] == [0, 10, 20, 30, 39]
+    assert experiment.runner.t_env == 40
+    assert "absolute_return_mean" not in experiment.logger.stats  # it plays no other number of episodes
 
 
 def test_the_final_evaluation_can_be_left_out(make, monkeypatch):
@@ -543,6 +586,13 @@ def test_parts_get_the_sizes_of_the_environment_under_pymarls_names(make):
 
 def test_the_environment_knows_its_sizes_better_than_the_configuration(make):
     assert make(n_agents=99).args.n_agents == 3
+
+
+def test_a_run_keeps_freed_memory(make, monkeypatch):
+    kept = []
+    monkeypatch.setattr("run.keep_freed_memory", lambda: kept.append(True))
+    make()
+    assert kept == [True]
 
 
 def test_without_a_gpu_the_run_falls_back_to_the_cpu(make, monkeypatch):
