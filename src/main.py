@@ -48,6 +48,8 @@ class Terminated(KeyboardInterrupt):
 
 def cli(argv: Sequence[str]) -> int:
     """Run one command line and return the exit status; a `UserError` becomes one line on stderr."""
+    # Else numba has colorama wrap the stdout of sacred's capture, which is closed when colorama resets it at the exit.
+    os.environ.setdefault("NUMBA_DISABLE_ERROR_MESSAGE_HIGHLIGHTING", "1")
     _set_up_logging()
     signal.signal(signal.SIGTERM, _terminate_owner())
     try:

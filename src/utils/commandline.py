@@ -27,5 +27,9 @@ def fail(error: UserError) -> int:
 
 
 def redact(text: str) -> str:
-    """``text`` without what stands in MongoDB URIs: they may hold a password."""
-    return re.sub(r"(mongodb(?:\+srv)?://)\S*", r"\1***", text)
+    """``text`` without what stands in URIs of MongoDB, or before the @ of others: it may be a password.
+
+    The form that messages ask for, ``mongodb://[user...``, is none of them.
+    """
+    text = re.sub(r"(mongodb(?:\+srv)?://)(?!\[)\S*", r"\1***", text, flags=re.IGNORECASE)
+    return re.sub(r"(\w+://)[^\s@\[]*@", r"\1***@", text)

@@ -41,7 +41,7 @@ SHIPPED = {
 }
 FLAGS = {"algs": "--config", "envs": "--env-config", "presets": "preset"}  # where a name of such a file is given
 NEAR_MISS = 0.85  # similarity (difflib's ratio) from which a new key of a YAML file is taken for a typing error
-SECRET = "mongo_url"  # the key whose value no message shows
+SECRET = "mongo"  # in keys whose value no message shows: mongo_url, and what may be meant to be that
 MAX_SEED = 2**32 - 1  # what numpy's global generator takes
 
 
@@ -321,7 +321,7 @@ def _parse_quoted(text: str) -> Any:
 
 def _show(value: Any, path: str = "") -> str:
     """A value, of the key ``path``, as the user would write it."""
-    if path == SECRET:
+    if SECRET in path:
         return "***"
     if value is None:
         return "null"
@@ -376,7 +376,7 @@ class _Settings:
         path = path.strip()
         if "\n" not in value:  # in a text of several lines, such as a map, the first one's indentation counts
             value = value.strip()
-        source = f"with {path}={'***' if path == SECRET else value}"
+        source = f"with {path}={'***' if SECRET in path else value}"
         self.set_known(_nest(path, self._read(path, value, source)), source, open_key)
 
     def _merge(self, target: dict[str, Any], layer: Mapping[str, Any], prefix: str, source: str) -> None:
@@ -519,7 +519,7 @@ def _split_updates(updates: Sequence[str]) -> tuple[list[str], list[str], list[s
     for update in updates:
         key, equals, _ = update.partition("=")
         if not equals or not all(part.strip() for part in key.split(".")):
-            raise UserError(f"with {update}: expected key=value")
+            raise UserError(f"with {SECRET + '...' if SECRET in update else update}: expected key=value")
         first = key.split(".")[0].strip()
         {"preset": presets, "env_args": env_args}.get(first, general).append(update)
     return presets, general, env_args

@@ -1,7 +1,7 @@
 """MongoDB as a second home of a run's record: where it is, and its delivery while the run goes on.
 
 The record in the run's folder is the only buffer and the truth; `utils.replica` copies it into a database. Nothing
-that MongoDB does can reach the run: the copying goes on in a process of its own (`MongoDelivery`).
+that MongoDB does can reach the run: the copying goes on in a process of its own (`Delivery`).
 """
 
 from __future__ import annotations
@@ -33,6 +33,10 @@ ANSWER_MS = 2000  # how long it may take to find and reach the server
 OPERATION_MS = 5000  # how long the server may take for one operation
 GRACE_S = OPERATION_MS / 1000 + 1  # for an operation that is under way when the run ends, before the last delivery
 
+MALFORMED = (
+    "not a valid MongoDB URI; expected mongodb://[user:password@]host[:port][/database][?options], user and password "
+    "percent-encoded"
+)
 _NAME = r"[A-Za-z_][\w-]{0,62}"  # of a database
 _FLAG = re.compile(rf"(?:(?P<host>[\w.-]+):(?P<port>\d{{1,5}}):)?(?P<database>{_NAME})", re.ASCII)
 # No "@" but the one behind the user and password: a password with an unescaped "/" would pass for host and database.
@@ -84,7 +88,8 @@ def target_of_flag(spec: str) -> Target:
     """
     match = _FLAG.fullmatch(spec)
     if match is None or int(match["port"] or 0) > 65535:
-        raise UserError(f"-m: expected [host:port:]database, got '{spec}'")
+        shown = "***" if "@" in spec else spec  # a password has no place here, but may have come
+        raise UserError(f"-m: expected [host:port:]database, got '{shown}'")
     server = f"{match['host']}:{match['port']}" if match["host"] else "localhost:27017"
     return Target(f"mongodb://{server}", match["database"], f"-m {spec}")
 
@@ -108,10 +113,9 @@ def target_of_url(url: object, database: object, names: tuple[str, str] = ("mong
     if variable and not uri:
         raise UserError(f"{key}: the environment variable '{variable[1]}' is not set")
     match = _URI.fullmatch(uri)
-    if match is None or not _is_accepted(uri):
+    if match is None or (complaint := _complaint(uri)):
         raise UserError(
-            f"{key}: not a valid MongoDB URI; expected mongodb://[user:password@]host[:port][/database][?options], "
-            "user and password percent-encoded (what came is not shown: it may hold a password)"
+            f"{key}: {MALFORMED if match is None else complaint} (the URI is not shown: it may hold a password)"
         )
     name = match["database"] if database is None else database
     if not name:
@@ -121,17 +125,22 @@ def target_of_url(url: object, database: object, names: tuple[str, str] = ("mong
     return Target(uri, name, f"--url {shlex.quote(variable[0] if variable else 'URI')} --db {name}")
 
 
-def _is_accepted(uri: str) -> bool:
-    """Whether PyMongo takes the URI and knows all its options; connects to nothing."""
+def _complaint(uri: str) -> str | None:
+    """What PyMongo has against the URI, told without anything that may be secret; None if it takes it."""
     import pymongo
 
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("error")  # PyMongo only warns of unknown options, and quotes them
+            warnings.simplefilter("error")  # PyMongo only warns of options that it does not know
+            warnings.filterwarnings("ignore", message=".*compression")  # without the package it goes without
             Target(uri, "").connect().close()
-    except (pymongo.errors.PyMongoError, ValueError, TypeError, Warning):
-        return False
-    return True
+    except OSError as error:
+        return f"names a file that cannot be read: {error.filename}: {error.strerror}"
+    except (pymongo.errors.InvalidURI, ValueError, TypeError):
+        return MALFORMED
+    except (pymongo.errors.PyMongoError, Warning):  # whose texts quote names and values
+        return "has options that PyMongo does not take, or not beside journal=true (w=0)"
+    return None
 
 
 def choose_target(flag: str | None, url: object, database: object) -> Target | None:

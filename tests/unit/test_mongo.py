@@ -23,7 +23,8 @@ from test_replica import assert_same, header, points, wait_until, write
 import main
 import track
 from utils import observers
-from utils.commandline import redact
+from utils.commandline import fail, redact
+from utils.config import load_config
 from utils.errors import UserError
 from utils.mongo import Target, choose_target, target_of_flag, target_of_url
 from utils.record import FILE, Evaluation, RecordWriter, read_lines
@@ -96,7 +97,8 @@ def test_a_uri_names_server_and_database_and_shows_no_password(
 
 @pytest.mark.parametrize("uri", MALFORMED)
 def test_of_a_malformed_uri_nothing_is_told(uri: str, recwarn: pytest.WarningsRecorder) -> None:
-    with pytest.raises(UserError, match="^mongo_url: not a valid MongoDB URI; expected mongodb://") as error:
+    message = "^mongo_url: (not a valid MongoDB URI; expected mongodb://|has options that PyMongo does not take)"
+    with pytest.raises(UserError, match=message) as error:
         target_of_url(uri, "db")
     assert PASSWORD not in str(error.value) and not recwarn
 
@@ -120,6 +122,51 @@ def test_contradictions_are_told(flag: str | None, url: Any, database: Any, mess
 
 def test_without_any_of_them_there_is_no_mongodb() -> None:
     assert choose_target(None, None, None) is None
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ("w=0", "mongo_url: has options that PyMongo does not take, or not beside journal=true (w=0)"),
+        ("foo=1", "mongo_url: has options that PyMongo does not take"),
+        ("tls=true&tlsCAFile=/nope", "mongo_url: names a file that cannot be read: /nope: No such file"),
+    ],
+)
+def test_options_that_cannot_be_used_are_told_apart_from_malformed_uris(options: str, message: str) -> None:
+    with pytest.raises(UserError) as error:
+        target_of_url(f"mongodb://u:{PASSWORD}@h/db?{options}", None)
+    assert str(error.value).startswith(message) and PASSWORD not in str(error.value)
+
+
+def test_compression_is_accepted_with_and_without_its_package() -> None:
+    assert target_of_url("mongodb://h/db?compressors=zstd,zlib", None).database == "db"
+
+
+def test_the_form_that_is_asked_for_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(UserError) as error:
+        target_of_url(f"http://u:{PASSWORD}@h/db", None)
+    assert fail(error.value) == 2
+    shown = capsys.readouterr().err
+    assert "expected mongodb://[user:password@]host[:port][/database][?options], user and" in shown
+
+
+@pytest.mark.parametrize(
+    "update",
+    [
+        f"mongo_uri=http://u:{PASSWORD}@h", f"mongo_url.x={PASSWORD}", f"env_args.mongo_url={PASSWORD}",
+        f"mongo_url:{PASSWORD}", f"t_max=http://u:{PASSWORD}@h", f"lable=MongoDB://u:{PASSWORD}@h",
+    ],
+)  # fmt: skip
+def test_what_may_be_meant_as_a_uri_is_not_shown(update: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(UserError) as error:
+        load_config("qmix", "warehouse", [update])
+    fail(error.value)
+    assert PASSWORD not in capsys.readouterr().err
+
+
+def test_a_flag_with_a_password_is_not_shown() -> None:
+    with pytest.raises(UserError, match=r"^-m: expected \[host:port:\]database, got '\*\*\*'$"):
+        choose_target(f"u:{PASSWORD}@h:1:db", None, None)
 
 
 def test_uris_are_cut_out_of_messages() -> None:
@@ -171,7 +218,7 @@ def main_status(*arguments: str) -> int:
         *SECRETS,
         (("with", f"mongo_ulr=mongodb://u:{PASSWORD}@h/db"), "mongo_ulr: unknown key (did you mean 'mongo_url'?)"),
         (("with", f"mongo_url=[{PASSWORD}"), "mongo_url: cannot be read"),
-        (("-m", f"mongodb://u:{PASSWORD}@h/db"), "-m: expected [host:port:]database, got 'mongodb://***"),
+        (("-m", f"mongodb://u:{PASSWORD}@h/db"), "-m: expected [host:port:]database, got '***'"),
         (("print_config", f"mongodb://u:{PASSWORD}@h/db"), "command line: does not fit"),
         (("with", "mongo_db=x", "mongo_url=$NOT_THERE"), "mongo_url: the environment variable 'NOT_THERE' is not set"),
     ],

@@ -1,5 +1,6 @@
 """How far a run is: in numbers, and as a bar on a terminal."""
 
+import contextlib
 import os
 import pty
 import subprocess
@@ -70,3 +71,19 @@ def test_files_get_plain_lines_only(tmp_path):
         show(out, err)
     assert (tmp_path / "out").read_text().endswith("toy: a line\n")
     assert (tmp_path / "err").read_text() == ""
+
+
+def test_a_run_of_compiled_environments_ends_quietly_on_a_terminal(terminal, tmp_path):
+    """numba brings colorama, which resets the terminal in the end, through a stdout that sacred has closed by then."""
+    ours, theirs = terminal
+    settings = ["agent=ff", "runner=vector", "batch_size_run=10", "t_max=50", "absolute_nepisode=0", "seed=1"]
+    settings += ["env_args.episode_limit=5", "test_nepisode=1", f"local_results_path={tmp_path}"]
+    command = [sys.executable, str(SRC / "main.py"), "--config=vast_qtran_ac", "--env-config=warehouse", "with"]
+    process = subprocess.Popen([*command, *settings], stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    shown = ""
+    with contextlib.suppress(OSError):  # of a terminal that nobody writes to any more
+        while part := read(ours):
+            shown += part
+    assert process.wait() == 0 and "Completed after" in shown
+    assert "Traceback" not in shown and "Exception ignored" not in shown
