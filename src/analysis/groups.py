@@ -188,7 +188,7 @@ def _without_evaluations(group: Group, notes: Notes) -> Group:
 
 
 def _without_duplicates(group: Group, notes: Notes) -> Group:
-    """Without runs that repeat another's configuration and seed: the one that got furthest stays, or the newest."""
+    """Without runs that repeat another's configuration and seed: the newest completed one stays, otherwise the newest."""
     same: dict[tuple[Any, ...], list[Run]] = defaultdict(list)
     for run in group.runs:
         settings = sorted((key, str(value)) for key, value in run.keys.items() if key not in FREE)

@@ -217,6 +217,13 @@ def test_a_seed_counts_once(tmp_path):
     assert f"left out, as {tmp_path}/2 has its seed and configuration: {tmp_path}/1; {tmp_path}/3" in notes
 
 
+def test_of_a_seed_that_no_run_completed_the_newest_counts(tmp_path):
+    write_run(tmp_path / "1", line([1, 1, 1]), start_time="2026-01-01T00:00:00", status=None)
+    write_run(tmp_path / "2", line([2, 2]), start_time="2026-01-02T00:00:00", status="FAILED")
+    found, _ = only_curve(tmp_path)
+    assert found.values.tolist() == [[2, 2]]  # though the older one got further
+
+
 def test_runs_of_one_seed_that_differ_otherwise_both_count_and_are_told(tmp_path):
     write_run(tmp_path / "1", line([1, 1]), more={"lr": 0.001, "label": "x"})
     write_run(tmp_path / "2", line([2, 2]), more={"lr": 0.0005, "label": "y"})
