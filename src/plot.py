@@ -126,7 +126,7 @@ def _find_in_mongo(options: argparse.Namespace, notes: Notes) -> tuple[list[Foun
         raise UserError(f"MongoDB {target}: does not answer: {silence}")
     found = find_mongo(target.connect()[target.database], target, notes)
     if not found:
-        raise UserError(f"no runs in MongoDB {target}: searched its collection 'runs'")
+        raise UserError(f"no runs in MongoDB {target}: searched its collection 'runs'{notes.tail()}")
     return found, f"MongoDB {target}"
 
 

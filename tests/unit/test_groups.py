@@ -102,6 +102,48 @@ def test_a_torn_line_and_an_unreadable_record_are_told(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("file", "content", "told"),
+    [
+        ("config.json", {"env": None}, ": no complete run of this program, as it lacks config.env (str)"),
+        ("config.json", {"name": 3}, ": no complete run of this program, as it lacks config.name (str)"),
+        ("config.json", {"seed": None}, ": no complete run of this program, as it lacks config.seed (int)"),
+        ("config.json", {"seed": True}, ": no complete run of this program, as it lacks config.seed (int)"),
+        ("config.json", [1], "/config.json: expected keys and values, got [1]"),
+        ("run.json", {"status": None}, ": no complete run of this program, as it lacks status (str)"),
+        ("run.json", {"start_time": None}, ": no complete run of this program, as it lacks start_time (str)"),
+    ],
+)
+def test_a_foreign_or_incomplete_run_is_told_and_the_others_are_read(tmp_path, file, content, told):
+    sacred_folder(tmp_path / "1", {3: 1})
+    sacred_folder(tmp_path / "2", {3: 2})
+    path = tmp_path / "1" / file
+    if isinstance(content, dict):
+        content = json.loads(path.read_text()) | content
+    path.write_text(json.dumps(content))
+    runs, notes = load(tmp_path)
+    assert [Path(run.source).name for run in runs] == ["2"]
+    assert f"left out, as it cannot be read: {tmp_path}/1{told}" in notes.lines()
+
+
+@pytest.mark.parametrize(
+    ("header", "told"),
+    [
+        (
+            {"config": {}},
+            "no complete run of this program, as it lacks config.env (str), config.name (str), config.seed",
+        ),
+        ({"config": [1], "start_time": "x"}, "expected a configuration of keys and values, got [1]"),
+        ({"config": {"env": "a", "name": "b", "seed": 1}}, "as it lacks start_time (str)"),
+    ],
+)
+def test_a_foreign_record_is_told(tmp_path, header, told):
+    (tmp_path / FILE).write_text(json.dumps({"kind": "run", "version": 1, **header}) + "\n")
+    runs, notes = load(tmp_path)
+    assert not runs and notes.lines()[0].startswith(f"left out, as it cannot be read: {tmp_path}: ")
+    assert told in notes.lines()[0]
+
+
+@pytest.mark.parametrize(
     ("value", "text", "expected"),
     [
         (0.25, "1/4", True),
