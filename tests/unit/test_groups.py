@@ -259,6 +259,16 @@ def test_a_seed_counts_once(tmp_path):
     assert f"left out, as {tmp_path}/2 has its seed and configuration: {tmp_path}/1; {tmp_path}/3" in notes
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_run_with_values_that_are_no_numbers_is_left_out_and_told(tmp_path, value):
+    write_run(tmp_path / "1", line([0, value, 4]))
+    write_run(tmp_path / "2", line([1, 3, 5]), seed=2, absolute=value)
+    write_run(tmp_path / "3", line([1, 3, 6]), seed=3, absolute=7)
+    found, notes = only_curve(tmp_path)
+    assert found.seeds == [3] and found.values.tolist() == [[1, 3, 6]] and found.absolute().tolist() == [7]
+    assert f"values of completed_orders that are no numbers: {tmp_path}/1; {tmp_path}/2" in notes
+
+
 def test_of_a_seed_that_no_run_completed_the_newest_counts(tmp_path):
     write_run(tmp_path / "1", line([1, 1, 1]), start_time="2026-01-01T00:00:00", status=None)
     write_run(tmp_path / "2", line([2, 2]), start_time="2026-01-02T00:00:00", status="FAILED")
