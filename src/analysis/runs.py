@@ -242,7 +242,7 @@ def _find_record(folder: Path, notes: Notes) -> Found:
     lines = RecordReader(folder / FILE).read(1)
     if not lines:
         raise UserError(f"{folder / FILE}: empty: expected the record of a run")
-    config = lines[0].get("config")
+    config = lines[0].get("config", {})
     check(str(folder), config, {"start_time": lines[0].get("start_time")})
     return Found(str(folder), config, partial(_read_record, folder, notes))
 
