@@ -12,9 +12,11 @@ docs/comparing.md explains the pictures, and how runs that are unequal are treat
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from matplotlib.figure import Figure
 
@@ -126,7 +128,7 @@ def _find_in_mongo(options: argparse.Namespace, notes: Notes) -> tuple[list[Foun
         raise UserError(f"MongoDB {target}: does not answer: {silence}")
     found = find_mongo(target.connect()[target.database], target, notes)
     if not found:
-        raise UserError(f"no runs in MongoDB {target}: searched its collection 'runs'")
+        raise UserError(f"no runs in MongoDB {target}: searched its collection 'runs'{notes.tail()}")
     return found, f"MongoDB {target}"
 
 
@@ -178,19 +180,32 @@ def _write(options: argparse.Namespace, pictures: Mapping[str, Figure], curves: 
     table = markdown(rows, options.last, options.per_seed)
     try:
         out.mkdir(parents=True, exist_ok=True)
-        files = [path for name, picture in pictures.items() for path in save(picture, out / name)]
-        if options.export:
-            write_marl_eval(curves, out / "marl-eval.json", notes)
-        write_csv(rows, out / "table.csv")
-        remarks = "".join(f"- {line}\n" for line in notes.lines())
-        (out / "table.md").write_text(table + (f"\n{remarks}" if remarks else ""), encoding="utf-8")
+        with TemporaryDirectory(prefix=".plot-", dir=out) as place:
+            folder = Path(place)  # on the same disk, so that complete files only have to be moved
+            files = [path for name, picture in pictures.items() for path in save(picture, folder / name)]
+            if options.export:
+                write_marl_eval(curves, folder / "marl-eval.json", notes)
+            write_csv(rows, folder / "table.csv")
+            remarks = "".join(f"- {line}\n" for line in notes.lines())
+            (folder / "table.md").write_text(table + (f"\n{remarks}" if remarks else ""), encoding="utf-8")
+            _move(folder, out)
     except OSError as error:
-        raise UserError(f"--out: cannot write to {out}: {error.strerror}") from error
+        raise UserError(f"--out: cannot write to {out}: {error.strerror or error}") from error
     print(table, end="")
     for line in notes.lines():
         print(f"note: {line}", file=sys.stderr)
     names = [path.name for path in files] + ["table.md", "table.csv"] + ["marl-eval.json"] * bool(options.export)
     print(f"wrote {', '.join(names)} to {out}", file=sys.stderr)
+
+
+def _move(folder: Path, out: Path) -> None:
+    """All files of a folder to another one: all or, where a folder is in the way of one of them, none."""
+    paths = list(folder.iterdir())
+    for path in paths:
+        if (out / path.name).is_dir():
+            raise UserError(f"--out: cannot write to {out / path.name}: Is a directory")
+    for path in paths:
+        os.replace(path, out / path.name)
 
 
 if __name__ == "__main__":

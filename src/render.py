@@ -90,7 +90,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def _count(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
+    if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {text}")
     return int(text)
 
@@ -107,7 +107,7 @@ def _speed(text: str) -> float:
 
 def _steps(text: str) -> list[int]:
     parts = text.split(",")
-    if not all(part.isdigit() for part in parts):
+    if not all(part.isdecimal() for part in parts):
         raise argparse.ArgumentTypeError(f"expected steps such as 0,20,40, got {text}")
     return [int(part) for part in parts]
 
@@ -139,7 +139,7 @@ def find(path: str) -> Checkpoint:
         UserError: there is none.
     """
     given = Path(path)
-    if given.name.isdigit() and given.is_dir():
+    if given.name.isdecimal() and given.is_dir():
         folder, step = given.parent, int(given.name)
     else:
         folder, step = given, find_checkpoint(path, load_step=0)[1]

@@ -8,6 +8,7 @@ algorithm and run (here ``seed_1``), and in a run ``step_1`` to ``step_k`` and, 
 from __future__ import annotations
 
 import json
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -35,6 +36,9 @@ def marl_eval(curves: Sequence[Curve], notes: Notes) -> dict[str, Any]:
             if not points:
                 notes.add("not exported, as marl-eval wants the single episodes of every evaluation", run.source)
                 continue
+            if not _finite([*points, run.absolute] if run.absolute else points):
+                notes.add("not exported, as it has values that are no numbers, which JSON lacks", run.source)
+                continue
             place = tree[str(run.config["env"]).lower()][_name(curve.task)][_name(curve.label)]
             name = f"seed_{run.seed}"
             if name in place:
@@ -49,7 +53,11 @@ def marl_eval(curves: Sequence[Curve], notes: Notes) -> dict[str, Any]:
 
 def write_marl_eval(curves: Sequence[Curve], path: Path, notes: Notes) -> None:
     """Writes `marl_eval` as a JSON file."""
-    path.write_text(json.dumps(marl_eval(curves, notes)) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(marl_eval(curves, notes), allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _finite(points: Sequence[Evaluation]) -> bool:
+    return all(math.isfinite(value) for point in points for values in point.episodes.values() for value in values)
 
 
 def _name(text: str) -> str:

@@ -155,8 +155,9 @@ def curve(group: Group, measure: str, notes: Notes) -> Curve | None:
     """The curve of a group, or None if none of its runs has a point of ``measure``.
 
     It ends where the shortest completed run ends. Runs that were stopped before that are left out; where no run is
-    completed, all are drawn and the shortest ends the curve. Points are those that all runs share; where these are
-    few, values are interpolated linearly at the steps of the run that has the fewest points.
+    completed, all are drawn and the shortest ends the curve. Runs with values that are no finite numbers are left out.
+    Points are those that all runs share; where these are few, values are interpolated linearly at the steps of the run
+    that has the fewest points.
     """
     group = _without_duplicates(_without_evaluations(group, notes), notes)
     _note_differences(group, notes)
@@ -188,7 +189,7 @@ def _without_evaluations(group: Group, notes: Notes) -> Group:
 
 
 def _without_duplicates(group: Group, notes: Notes) -> Group:
-    """Without runs that repeat another's configuration and seed: the one that got furthest stays, or the newest."""
+    """Without runs that repeat another's configuration and seed: the newest completed one stays, or the newest."""
     same: dict[tuple[Any, ...], list[Run]] = defaultdict(list)
     for run in group.runs:
         settings = sorted((key, str(value)) for key, value in run.keys.items() if key not in FREE)
@@ -218,6 +219,9 @@ def _series(group: Group, measure: str, notes: Notes) -> dict[Run, Series]:
         series = run.series(measure)
         if series is None:
             notes.add(f"left out, as it has no point of {measure} (status {run.status})", run.source)
+        elif not np.isfinite([*series.values, run.absolute_score(measure) or 0.0]).all():
+            # One such value would be that of every mean it is in, over other algorithms' tasks, too.
+            notes.add(f"left out, as it has values of {measure} that are no numbers", run.source)
         else:
             found[run] = series
     return found

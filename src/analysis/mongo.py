@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -12,7 +13,7 @@ from pymongo.database import Database
 from pymongo.errors import PyMongoError
 
 from analysis.notes import Notes
-from analysis.runs import WITHOUT_RECORD, Found, Run
+from analysis.runs import UNREADABLE, WITHOUT_RECORD, Found, Run, check
 from utils.errors import UserError
 from utils.mongo import Target, reason
 from utils.record import Evaluation
@@ -30,10 +31,20 @@ def find_mongo(database: Database[dict[str, Any]], target: Target, notes: Notes)
     old = [document for document in documents if "token" not in document]
     if old:
         notes.add(WITHOUT_RECORD, f"{len(old)} runs")
-    return [
-        Found(f"run {document['_id']} of {target}", document["config"], partial(_read, database, target, document))
-        for document in documents
-    ]
+    found = []
+    for document in documents:
+        source, start = f"run {document['_id']} of {target}", document.get("start_time")
+        facts = {
+            "status": document.get("status"),
+            "start_time": start.isoformat() if isinstance(start, datetime) else None,
+        }
+        try:
+            check(source, document["config"], facts)
+        except UserError as error:
+            notes.add(UNREADABLE, str(error))
+        else:
+            found.append(Found(source, document["config"], partial(_read, database, target, document)))
+    return found
 
 
 def _read(

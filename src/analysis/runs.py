@@ -29,6 +29,8 @@ DOMAIN_MEASURES = {
 RETURN = "return"  # the measure of any other environment
 COMPLETED = "COMPLETED"
 
+SETTINGS = {"env": str, "name": str, "seed": int}  # what every run of this program has in its configuration
+
 UNREADABLE = "left out, as it cannot be read"
 WITHOUT_RECORD = "recorded without single episodes and absolute score, and read from sacred's files"
 
@@ -124,6 +126,30 @@ class Found:
     read: Callable[[Collection[str] | None], Run]
 
 
+def check(source: str, config: Any, facts: Mapping[str, Any]) -> None:
+    """Refuses what is no run that could be drawn: one of another program, or one that waits to be started.
+
+    Args:
+        source: how messages name the run.
+        config: its configuration.
+        facts: texts by name, such as its status.
+
+    Raises:
+        UserError: the configuration is no mapping or lacks a setting, or a fact is missing.
+    """
+    if not isinstance(config, Mapping):
+        raise UserError(f"{source}: expected a configuration of keys and values, got {config!r}")
+    missing = [f"config.{key} ({kind.__name__})" for key, kind in SETTINGS.items() if not _is(config.get(key), kind)]
+    missing += [f"{key} (str)" for key, fact in facts.items() if not _is(fact, str)]
+    if missing:
+        raise UserError(f"{source}: no complete run of this program, as it lacks {', '.join(missing)}")
+
+
+def _is(value: Any, kind: type) -> bool:
+    """Whether a value is of a kind; a truth value is no number."""
+    return isinstance(value, kind) and not isinstance(value, bool)
+
+
 def test_statistic(measure: str) -> str:
     """The key under which the mean of a measure over the test episodes is logged."""
     return f"test_{measure}_mean"
@@ -216,23 +242,26 @@ def _find_record(folder: Path, notes: Notes) -> Found:
     lines = RecordReader(folder / FILE).read(1)
     if not lines:
         raise UserError(f"{folder / FILE}: empty: expected the record of a run")
-    return Found(str(folder), lines[0]["config"], partial(_read_record, folder, notes))
+    config = lines[0].get("config", {})
+    check(str(folder), config, {"start_time": lines[0].get("start_time")})
+    return Found(str(folder), config, partial(_read_record, folder, notes))
 
 
 def _read_record(folder: Path, notes: Notes, statistics: Collection[str] | None) -> Run:
     record = read_record(folder, statistics)
     if record.torn:
         notes.add("the last line of the record is torn and left out", str(folder))
-    start = str(record.header["start_time"])
+    start = record.header["start_time"]
     return Run(str(folder), record.config, record.status, start, record.evaluations, record.absolute, record.stats)
 
 
 def _find_sacred(folder: Path) -> Found:
-    return Found(str(folder), _read_json(folder / "config.json"), partial(_read_sacred, folder))
-
-
-def _read_sacred(folder: Path, _statistics: Collection[str] | None) -> Run:
     config, run = _read_json(folder / "config.json"), _read_json(folder / "run.json")
+    check(str(folder), config, {key: run.get(key) for key in ("status", "start_time")})
+    return Found(str(folder), config, partial(_read_sacred, folder, config, run))
+
+
+def _read_sacred(folder: Path, config: dict[str, Any], run: dict[str, Any], _statistics: Collection[str] | None) -> Run:
     path = folder / "metrics.json"
     metrics = _read_json(path) if path.exists() else {}  # sacred writes it with the first heartbeat
     statistics = {key: (metric["steps"], metric["values"]) for key, metric in metrics.items()}
@@ -241,7 +270,9 @@ def _read_sacred(folder: Path, _statistics: Collection[str] | None) -> Run:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read: {error}") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: expected keys and values, got {content!r}")
     return content

@@ -88,10 +88,18 @@ def write_mp4(gif: Path, path: Path, ffmpeg: str) -> None:
 
 
 def _write(path: Path, write: Callable[[Path], object]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """What ``write`` writes into the file that it is given, as the file ``path``.
+
+    Raises:
+        UserError: it cannot be written; what was there before is still there.
+    """
     part = path.with_name(f".{path.name}.part")
     try:
-        write(part)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            write(part)
+            os.replace(part, path)
+        finally:
+            part.unlink(missing_ok=True)
+    except OSError as error:
+        raise UserError(f"--out: cannot write to {path}: {error.strerror or error}") from error

@@ -107,3 +107,18 @@ def test_runs_of_sacreds_own_observer_are_read(runs: Path, server: Mongod) -> No
     series = run.series("completed_orders")
     assert series is not None and series.values.tolist() == [0, 0, 1]
     assert notes.lines()[0].startswith("recorded without single episodes") and notes.lines()[0].endswith("1 runs")
+
+
+def test_foreign_and_queued_runs_are_told_and_the_others_are_read(runs: Path, server: Mongod) -> None:
+    target, notes = target_of_flag(f"{server.address}:{NAME}"), Notes()
+    with contextlib.closing(server.client()) as client:
+        client[NAME].runs.update_one({"_id": 1}, {"$unset": {"start_time": 1}, "$set": {"status": "QUEUED"}})
+        client[NAME].runs.update_one({"_id": 2}, {"$unset": {"status": 1, "config.seed": 1}})
+        client[NAME].runs.update_one({"_id": 3}, {"$set": {"config": [1]}})
+        found = find_mongo(client[NAME], target, notes)
+    assert [run.source for run in found] == [f"run 4 of {target}"]
+    (told,) = notes.lines()
+    assert told.startswith("left out, as it cannot be read: ")
+    assert f"run 1 of {target}: no complete run of this program, as it lacks start_time (str)" in told
+    assert f"run 2 of {target}: no complete run of this program, as it lacks config.seed (int), status (str)" in told
+    assert f"run 3 of {target}: expected a configuration of keys and values, got [1]" in told

@@ -102,6 +102,48 @@ def test_a_torn_line_and_an_unreadable_record_are_told(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("file", "content", "told"),
+    [
+        ("config.json", {"env": None}, ": no complete run of this program, as it lacks config.env (str)"),
+        ("config.json", {"name": 3}, ": no complete run of this program, as it lacks config.name (str)"),
+        ("config.json", {"seed": None}, ": no complete run of this program, as it lacks config.seed (int)"),
+        ("config.json", {"seed": True}, ": no complete run of this program, as it lacks config.seed (int)"),
+        ("config.json", [1], "/config.json: expected keys and values, got [1]"),
+        ("run.json", {"status": None}, ": no complete run of this program, as it lacks status (str)"),
+        ("run.json", {"start_time": None}, ": no complete run of this program, as it lacks start_time (str)"),
+    ],
+)
+def test_a_foreign_or_incomplete_run_is_told_and_the_others_are_read(tmp_path, file, content, told):
+    sacred_folder(tmp_path / "1", {3: 1})
+    sacred_folder(tmp_path / "2", {3: 2})
+    path = tmp_path / "1" / file
+    if isinstance(content, dict):
+        content = json.loads(path.read_text()) | content
+    path.write_text(json.dumps(content))
+    runs, notes = load(tmp_path)
+    assert [Path(run.source).name for run in runs] == ["2"]
+    assert f"left out, as it cannot be read: {tmp_path}/1{told}" in notes.lines()
+
+
+@pytest.mark.parametrize(
+    ("header", "told"),
+    [
+        (
+            {"config": {}},
+            "no complete run of this program, as it lacks config.env (str), config.name (str), config.seed",
+        ),
+        ({"config": [1], "start_time": "x"}, "expected a configuration of keys and values, got [1]"),
+        ({"config": {"env": "a", "name": "b", "seed": 1}}, "as it lacks start_time (str)"),
+    ],
+)
+def test_a_foreign_record_is_told(tmp_path, header, told):
+    (tmp_path / FILE).write_text(json.dumps({"kind": "run", "version": 1, **header}) + "\n")
+    runs, notes = load(tmp_path)
+    assert not runs and notes.lines()[0].startswith(f"left out, as it cannot be read: {tmp_path}: ")
+    assert told in notes.lines()[0]
+
+
+@pytest.mark.parametrize(
     ("value", "text", "expected"),
     [
         (0.25, "1/4", True),
@@ -215,6 +257,23 @@ def test_a_seed_counts_once(tmp_path):
     found, notes = only_curve(tmp_path)
     assert found.values[:, 0].tolist() == [2, 4]  # the newest that is completed
     assert f"left out, as {tmp_path}/2 has its seed and configuration: {tmp_path}/1; {tmp_path}/3" in notes
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_run_with_values_that_are_no_numbers_is_left_out_and_told(tmp_path, value):
+    write_run(tmp_path / "1", line([0, value, 4]))
+    write_run(tmp_path / "2", line([1, 3, 5]), seed=2, absolute=value)
+    write_run(tmp_path / "3", line([1, 3, 6]), seed=3, absolute=7)
+    found, notes = only_curve(tmp_path)
+    assert found.seeds == [3] and found.values.tolist() == [[1, 3, 6]] and found.absolute().tolist() == [7]
+    assert f"values of completed_orders that are no numbers: {tmp_path}/1; {tmp_path}/2" in notes
+
+
+def test_of_a_seed_that_no_run_completed_the_newest_counts(tmp_path):
+    write_run(tmp_path / "1", line([1, 1, 1]), start_time="2026-01-01T00:00:00", status=None)
+    write_run(tmp_path / "2", line([2, 2]), start_time="2026-01-02T00:00:00", status="FAILED")
+    found, _ = only_curve(tmp_path)
+    assert found.values.tolist() == [[2, 2]]  # though the older one got further
 
 
 def test_runs_of_one_seed_that_differ_otherwise_both_count_and_are_told(tmp_path):

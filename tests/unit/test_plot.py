@@ -171,6 +171,19 @@ def test_marl_eval_gets_every_episode(quick_call: Call, runs: Path, tmp_path: Pa
     assert run["absolute_metrics"]["kill_count"] == [101, 103] * 10
 
 
+def test_values_that_json_lacks_are_not_exported(quick_call: Call, tmp_path: Path) -> None:
+    for seed, value in enumerate((1.0, float("nan")), start=1):
+        # The curve is of a logged statistic, which is finite; the episodes are not.
+        write_run(tmp_path / "runs" / str(seed), line([0, value]), seed, statistics={"loss": line([3, 2])})
+    status, _, err = quick_call(tmp_path / "runs", "--metric", "loss", "--export", "marl-eval")
+    assert (
+        status == 0
+        and f"not exported, as it has values that are no numbers, which JSON lacks: {tmp_path}/runs/2" in err
+    )
+    tree = json.loads((tmp_path / "out" / "marl-eval.json").read_text(), parse_constant=pytest.fail)
+    assert list(tree["warehouse"]["warehouse[4]"]["qmix_ac"]) == ["seed_1"]
+
+
 def test_what_marl_eval_refuses_is_told(quick_call: Call, runs: Path, tmp_path: Path) -> None:
     write_run(tmp_path / "more", line([1, 2, 3, 4]), seed=4, env="battle", n_agents=80, measure="kill_count")
     write_run(tmp_path / "less", line([1, 2]), config=VAST, env="battle", n_agents=20, measure="kill_count")
@@ -339,6 +352,27 @@ def test_a_folder_that_cannot_be_written_is_told_before_anything_is_read(
     for place in (runs / "battle_0_1" / FILE, Path("/proc/figures")):
         assert plot.main([str(runs), "--out", str(place)]) == 2
         assert capsys.readouterr().err.startswith("error: --out: cannot write to ")
+
+
+def test_what_fails_leaves_the_old_files_and_nothing_half_written(
+    quick_call: Call, runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    (out / "table.md").mkdir(parents=True)
+    status, _, err = quick_call(runs)
+    assert (status, err) == (2, f"error: --out: cannot write to {out}/table.md: Is a directory\n")
+    assert [path.name for path in out.iterdir()] == ["table.md"]
+    (out / "table.md").rmdir()
+    (out / "table.csv").write_text("old")
+
+    def full(rows: object, path: Path) -> None:
+        path.write_text("half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(plot, "write_csv", full)
+    status, _, err = quick_call(runs)
+    assert (status, err) == (2, f"error: --out: cannot write to {out}: No space left on device\n")
+    assert [(path.name, path.read_text()) for path in out.iterdir()] == [("table.csv", "old")]
 
 
 def test_runs_that_have_no_point_yet_are_told(call: Call, tmp_path: Path) -> None:

@@ -316,6 +316,24 @@ def test_what_fails_leaves_the_old_file_and_nothing_half_written(tmp_path, monke
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("walk.gif", "old")]
 
 
+def test_a_file_that_cannot_be_written_is_a_mistake_of_one_line(tmp_path, monkeypatch):
+    drawing = walk()[0][0]
+    (tmp_path / "a.png").mkdir()
+    with pytest.raises(UserError, match=rf"^--out: cannot write to {tmp_path}/a.png: Is a directory$"):
+        write_png(drawing, tmp_path / "a.png")
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=rf"^--out: cannot write to {tmp_path}/file/a.svg: "):
+        write_svg(drawing, tmp_path / "file" / "a.svg")
+
+    def full(drawing, scale):
+        raise OSError("encoder error -2 when writing image file")  # Pillow's errors have no number
+
+    monkeypatch.setattr(files, "to_image", full)
+    with pytest.raises(UserError, match="b.png: encoder error -2"):
+        write_png(drawing, tmp_path / "b.png")
+    assert {path.name for path in tmp_path.iterdir()} == {"a.png", "file"}
+
+
 def program(path, text):
     path.write_text(f"#!/bin/sh\n{text}\n")
     path.chmod(path.stat().st_mode | stat.S_IXUSR)
