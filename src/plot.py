@@ -27,7 +27,7 @@ from analysis.groups import GROUP_BY, Curve, curve, group, note_inequalities
 from analysis.notes import Notes
 from analysis.runs import Found, Run, default_measure, find_folders, read, select
 from analysis.scores import score_sets
-from analysis.tables import markdown, row, write_csv
+from analysis.tables import levels_markdown, markdown, row, write_csv, write_levels_csv
 from utils.commandline import Parser, fail
 from utils.errors import UserError
 from utils.files import check_writable
@@ -51,6 +51,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--also", metavar="KEY", nargs="+", default=[], help="keys to group by beside those")
     add("--metric", metavar="KEY", help="default: the performance of the domain, otherwise the return")
     add("--last", metavar="K", type=int, default=10, help="points that a final score is the mean of (default 10)")
+    add("--at", metavar="STEP", type=int, nargs="+", help="also a table of the scores at these environment steps")
+    add("--at-episode", metavar="N", type=int, nargs="+", help="... or after these numbers of training episodes")
     add("--figure", metavar="N", help="lay the panels out as a figure of the paper: 3, 4, 5, 8 or 9")
     add("--export", metavar="FORM", help="also write the runs in the form of other tools: marl-eval")
     add("--per-seed", action="store_true", help="the score of every run in the table, instead of intervals")
@@ -95,6 +97,11 @@ def _check(options: argparse.Namespace) -> None:
         raise UserError("RUNS: expected folders of runs, or -m, or --url with or without --db, and one of these only")
     if options.last < 1:
         raise UserError(f"--last: expected at least 1, got {options.last}")
+    if options.at and options.at_episode:
+        raise UserError("--at, --at-episode: expected one of them, got both")
+    for name, points in (("--at", options.at), ("--at-episode", options.at_episode)):
+        if points and min(points) < 0:
+            raise UserError(f"{name}: expected 0 or more, got {min(points)}")
     if options.export not in (None, "marl-eval"):
         raise UserError(f"--export: expected marl-eval, got '{options.export}'")
     check_writable(options.out, "--out")
@@ -178,6 +185,9 @@ def _write(options: argparse.Namespace, pictures: Mapping[str, Figure], curves: 
     out = options.out
     rows = [row(curve, options.last) for curve in curves]
     table = markdown(rows, options.last, options.per_seed)
+    points = options.at or options.at_episode
+    if points:
+        table += "\n" + levels_markdown(curves, points, bool(options.at_episode), options.per_seed)
     try:
         out.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(prefix=".plot-", dir=out) as place:
@@ -186,6 +196,8 @@ def _write(options: argparse.Namespace, pictures: Mapping[str, Figure], curves: 
             if options.export:
                 write_marl_eval(curves, folder / "marl-eval.json", notes)
             write_csv(rows, folder / "table.csv")
+            if points:
+                write_levels_csv(curves, points, bool(options.at_episode), folder / "levels.csv")
             remarks = "".join(f"- {line}\n" for line in notes.lines())
             (folder / "table.md").write_text(table + (f"\n{remarks}" if remarks else ""), encoding="utf-8")
             _move(folder, out)
@@ -194,7 +206,8 @@ def _write(options: argparse.Namespace, pictures: Mapping[str, Figure], curves: 
     print(table, end="")
     for line in notes.lines():
         print(f"note: {line}", file=sys.stderr)
-    names = [path.name for path in files] + ["table.md", "table.csv"] + ["marl-eval.json"] * bool(options.export)
+    names = [path.name for path in files] + ["table.md", "table.csv"] + ["levels.csv"] * bool(points)
+    names += ["marl-eval.json"] * bool(options.export)
     print(f"wrote {', '.join(names)} to {out}", file=sys.stderr)
 
 

@@ -81,6 +81,24 @@ class Curve:
         result: Array = self.values[:, -last:].mean(axis=1)
         return result
 
+    def at(self, points: Sequence[float], by_episodes: bool) -> Array:
+        """The value of each run at ``points``, [n, len(points)], interpolated linearly between its own evaluations.
+
+        Args:
+            points: environment steps, or training episodes.
+            by_episodes: which of the two.
+
+        Returns:
+            NaN before a run's first evaluation, and behind its last one.
+        """
+        rows = []
+        for run in self.runs:
+            series = run.series(self.measure)
+            assert series is not None  # or it would not be drawn
+            places = run.episodes_at(series.steps) if by_episodes else series.steps
+            rows.append(np.interp(points, places, series.values, left=np.nan, right=np.nan))
+        return np.array(rows)
+
     def absolute(self) -> Array:
         """The absolute score of each run that has one, [at most n]."""
         scores = [run.absolute_score(self.measure) for run in self.runs]

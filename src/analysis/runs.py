@@ -27,6 +27,7 @@ DOMAIN_MEASURES = {
     "gaussian_squeeze": "system_performance",
 }
 RETURN = "return"  # the measure of any other environment
+EPISODES = "episode"  # the statistic that counts training episodes
 COMPLETED = "COMPLETED"
 
 SETTINGS = {"env": str, "name": str, "seed": int}  # what every run of this program has in its configuration
@@ -103,6 +104,18 @@ class Run:
         """The mean of a measure over the episodes of the absolute evaluation, if there was one."""
         episodes = self.absolute.episodes if self.absolute else {}
         return float(np.mean(episodes[measure])) if measure in episodes else None
+
+    def episodes_at(self, steps: Array) -> Array:
+        """Training episodes that the run had played at environment steps [T], interpolated between logged numbers.
+
+        Raises:
+            UserError: it has logged none.
+        """
+        if EPISODES not in self.statistics:
+            raise UserError(f"{self.source}: has not logged how many episodes it played ({EPISODES})")
+        logged, played = self.statistics[EPISODES]
+        result: Array = np.interp(steps, [0, *logged], [0, *played])
+        return result
 
     def measures(self) -> set[str]:
         """All that `series` takes."""
@@ -198,7 +211,7 @@ def read(found: Sequence[Found], measure: str | None, notes: Notes) -> list[Run]
     for run in found:
         shown = measure or default_measure(run.config["env"])
         try:
-            runs.append(run.read([shown, test_statistic(shown)]))
+            runs.append(run.read([shown, test_statistic(shown), EPISODES]))
         except UserError as error:
             notes.add(UNREADABLE, str(error))
     return runs

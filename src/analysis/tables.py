@@ -1,4 +1,4 @@
-"""Tables of final and absolute scores."""
+"""Tables of final and absolute scores, and of scores at chosen points of training."""
 
 from __future__ import annotations
 
@@ -72,6 +72,48 @@ def markdown(rows: Sequence[Row], last: int, per_seed: bool) -> str:
             cells += _cells(score, per_seed)
         lines.append(_line(cells))
     return "\n".join(lines) + "\n"
+
+
+@dataclass(frozen=True)
+class Level:
+    """The score of an algorithm on a task at one point of training; None where not all its runs were evaluated."""
+
+    point: int
+    score: Score | None
+
+
+def levels(curve: Curve, points: Sequence[int], by_episodes: bool) -> list[Level]:
+    """The scores of a curve at environment steps or training episodes."""
+    columns = curve.at(points, by_episodes).T
+    return [
+        Level(point, _score(runs) if np.isfinite(runs).all() else None)
+        for point, runs in zip(points, columns, strict=True)
+    ]
+
+
+def levels_markdown(curves: Sequence[Curve], points: Sequence[int], by_episodes: bool, per_seed: bool) -> str:
+    """Means at ``points`` as Markdown, a line for each curve; ``per_seed`` as in `markdown`."""
+    head = ["task", "algorithm", "measure", "n", *(f"at {point:,} {_unit(by_episodes)}" for point in points)]
+    lines = [_line(head), _line(["---"] * len(head))]
+    for curve in curves:
+        means = [_cells(level.score, per_seed)[0] for level in levels(curve, points, by_episodes)]
+        lines.append(_line([curve.task, curve.label, curve.measure, str(len(curve.runs)), *means]))
+    return "\n".join(lines) + "\n"
+
+
+def write_levels_csv(curves: Sequence[Curve], points: Sequence[int], by_episodes: bool, path: Path) -> None:
+    """The same with all digits, a line for each point of each curve."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["task", "algorithm", "measure", "seeds", _unit(by_episodes), *Score.__dataclass_fields__])
+        for curve in curves:
+            for level in levels(curve, points, by_episodes):
+                head = [curve.task, curve.label, curve.measure, _list(curve.seeds), level.point]
+                writer.writerow([*head, *_values(level.score)])
+
+
+def _unit(by_episodes: bool) -> str:
+    return "episodes" if by_episodes else "steps"
 
 
 def _line(cells: Sequence[str]) -> str:

@@ -96,6 +96,28 @@ def test_the_final_score_is_the_mean_of_the_last_points(quick_call: Call, runs: 
     assert "final mean (last 2)" in out and "Warehouse" not in out
 
 
+def test_scores_at_steps_are_interpolated_between_each_run_s_own_evaluations(quick_call: Call, tmp_path: Path) -> None:
+    write_run(tmp_path / "runs" / "1", {0: 10, 100: 20, 200: 40}, seed=1)
+    write_run(tmp_path / "runs" / "2", {0: 0, 50: 40, 150: 20}, seed=2)
+    _, out, err = quick_call(tmp_path / "runs", "--at", 25, 100, 175, "--per-seed")
+    assert "| task | algorithm | measure | n | at 25 steps | at 100 steps | at 175 steps |" in out
+    # Seed 2 was not evaluated at 175 steps or later, so there is no score of both.
+    assert "| Warehouse[4] | qmix_ac | completed_orders | 2 | 16.2 (12.5, 20.0) | 25.0 (20.0, 30.0) | none |" in out
+    assert "table.csv, levels.csv to " in err and out == (tmp_path / "out" / "table.md").read_text().split("\n- ")[0]
+    with (tmp_path / "out" / "levels.csv").open() as file:
+        rows = {row["steps"]: row for row in csv.DictReader(file)}
+    assert (rows["100"]["seeds"], rows["100"]["runs"], rows["100"]["mean"]) == ("1 2", "20.0 30.0", "25.0")
+    assert rows["175"]["mean"] == ""
+
+
+def test_scores_at_episodes_follow_the_episodes_of_each_run(quick_call: Call, tmp_path: Path) -> None:
+    # The first run played 2 episodes in 100 steps and 6 in 200; its first evaluation was before all of them.
+    write_run(tmp_path / "1", {0: 0, 100: 10, 200: 20}, statistics={"episode": {100: 2, 200: 6}})
+    _, out, _ = quick_call(tmp_path / "1", "--at-episode", 0, 1, 4, 7)
+    assert "at 0 episodes | at 1 episodes | at 4 episodes | at 7 episodes |" in out
+    assert "| 1 | 0.00 | 5.00 | 15.00 | none |" in out
+
+
 def test_another_measure_can_be_asked_for(quick_call: Call, runs: Path) -> None:
     _, out, _ = quick_call(runs, "--metric", "return")
     assert out.count("| return |") == 4
@@ -323,6 +345,9 @@ def test_empty_panels_and_missing_curves_are_seen_in_the_picture(runs: Path) -> 
         (("RUNS", "--figure", "3"), ["--figure 3: nothing to draw in 12 runs of "]),
         (("RUNS", "--export", "csv"), ["--export: expected marl-eval, got 'csv'"]),
         (("RUNS", "--last", "0"), ["--last: expected at least 1, got 0"]),
+        (("RUNS", "--at", "1", "--at-episode", "1"), ["--at, --at-episode: expected one of them, got both"]),
+        (("RUNS", "--at", "5", "-1"), ["--at: expected 0 or more, got -1"]),
+        (("RUNS", "--at-episode", "5"), ["1: has not logged how many episodes it played (episode)"]),
         (("RUNS", "--last", "many"), ["argument --last: invalid int value: 'many'"]),
         (("RUNS", "--frobnicate"), ["unrecognized arguments: --frobnicate"]),
         (("-m", "host:port:db"), ["-m: expected [host:port:]database, got 'host:port:db'"]),
