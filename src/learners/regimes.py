@@ -28,6 +28,7 @@ from utils.rl_utils import (
     epsilon_greedy_probs,
     expected_value_advantages,
     masked_mean,
+    masked_standardised,
     policy_gradient_loss,
 )
 from utils.unroll import unroll
@@ -86,8 +87,8 @@ class ActorCritic:
         mac: the controller whose agents' policies learn.
         scheme: of the episodes.
         args: also lr of the policies, critic_lr of critic and mixer, policy_grad_norm_clip (of the policies; null: as
-            for the values), critic_output (q, or v: a value of the agent's history alone stands for the values of all
-            its actions).
+            for the values), standardise_advantages, critic_output (q, or v: a value of the agent's history alone stands
+            for the values of all its actions).
 
     Attributes:
         critic, lr, optimiser_file: as in `ValueBased`.
@@ -127,7 +128,8 @@ class ActorCritic:
         """One step of the policies along ``(R_t - sum_a pi_i(a) Q_i(a)) grad log pi_i``.
 
         Section 5.2 of the VAST paper: local actor-critic learning with Q_i as critic. Dead agents do not count; returns
-        statistics.
+        statistics. With ``standardise_advantages`` what stands before grad log pi_i is brought to mean 0 and standard
+        deviation 1 over the update, which is not in the paper.
 
         Args:
             batch: B episodes of T steps, played by the present policies.
@@ -138,7 +140,8 @@ class ActorCritic:
         """
         policies, log_probs, counted = drawn_policies(policies, batch, self.args, mask)
         advantages = expected_value_advantages(returns, q_values[:, :-1], policies)
-        loss = policy_gradient_loss(log_probs, advantages, counted)
+        weights = masked_standardised(advantages, counted) if self.args.standardise_advantages else advantages
+        loss = policy_gradient_loss(log_probs, weights, counted)
         grad_norm = clipped_step(self.optimiser, self.params, loss, self.max_norm)
         entropy = -th.xlogy(policies, policies).sum(-1)
         return {

@@ -109,6 +109,16 @@ def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
     return (values * mask).sum() / mask.sum().clamp(min=1)
 
 
+def masked_standardised(values: Tensor, mask: Tensor) -> Tensor:
+    """``values`` shifted and scaled so that the entries that ``mask`` counts have mean 0 and standard deviation 1.
+
+    Where these are all equal they become 0. ``mask`` is broadcast to the shape of ``values``.
+    """
+    centred = values - masked_mean(values, mask)
+    deviation = masked_mean(centred.square(), mask).sqrt()
+    return centred / deviation.clamp(min=1e-8)
+
+
 def td_loss(values: Tensor, targets: Tensor, mask: Tensor) -> Tensor:
     """Mean squared TD error; no gradient flows into the targets."""
     return masked_mean((values - targets.detach()).square(), mask)

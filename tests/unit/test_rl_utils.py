@@ -14,6 +14,7 @@ from utils.rl_utils import (
     gradient_snr,
     mask_unavailable,
     masked_mean,
+    masked_standardised,
     policy_gradient_loss,
     qtran_nopt_loss,
     qtran_opt_loss,
@@ -236,6 +237,21 @@ def test_both_losses_vanish_where_the_sum_explains_the_joint_value():
 
 
 # --- policies ---
+
+
+def test_what_counts_is_standardised_whatever_else_there_is():
+    values = th.tensor([[[1.0, 5.0], [1e9, 3.0]]])
+    mask = th.tensor([[[1.0, 1.0], [0.0, 1.0]]])
+    standardised = masked_standardised(values, mask)
+    expected = (np.array([1.0, 5.0, 3.0]) - 3.0) / np.std([1.0, 5.0, 3.0])
+    np.testing.assert_allclose(standardised[mask > 0], expected, rtol=1e-6)
+    by_row = masked_standardised(th.tensor([[[2.0, 4.0], [9.0, 9.0]]]), th.tensor([[[1.0], [0.0]]]))
+    assert by_row[0, 0].tolist() == [-1.0, 1.0]
+
+
+def test_equal_values_are_standardised_to_zeros():
+    assert not masked_standardised(th.full((1, 3, 2), 7.0), th.ones(1, 3, 1)).any()
+    assert masked_standardised(th.ones(1, 3, 2), th.zeros(1, 3, 1)).isfinite().all()
 
 
 def test_masked_actions_are_never_the_best():
