@@ -183,8 +183,8 @@ def test_the_views_of_the_other_domains():
 # --- the command ---
 
 DOMAINS = {
-    "warehouse": (4, "completed_orders"),
-    "battle": (20, "kill_count"),
+    "warehouse": (2, "completed_orders"),
+    "battle": (3, "kill_count"),
     "gaussian_squeeze": (20, "system_performance"),
 }
 
@@ -192,7 +192,7 @@ DOMAINS = {
 @pytest.mark.parametrize("env", DOMAINS)
 def test_a_run_is_recorded_and_follows_from_its_seed(env, tmp_path, capsys):
     n_agents, measure = DOMAINS[env]
-    base = ["--env", env, "--n-agents", str(n_agents), "--eta", "1/2", "--episodes", "20", "--every", "10"]
+    base = ["--env", env, "--n-agents", str(n_agents), "--eta", "1/2", "--episodes", "10", "--every", "10"]
     for place, seeds in (("a", ["3", "4"]), ("b", ["3"])):
         assert main([*base, "--seeds", *seeds, "--out", str(tmp_path / place)]) == 0
     first, other, again = (
@@ -205,10 +205,10 @@ def test_a_run_is_recorded_and_follows_from_its_seed(env, tmp_path, capsys):
         3,
         0.5,
     )
-    assert first.stats["episode"][1] == [0, 10, 20] and len(first.evaluations[0].episodes[measure]) == 10
+    assert first.stats["episode"][1] == [0, 10] and len(first.evaluations[0].episodes[measure]) == 10
     assert first.stats["episode"][0] == [point.t for point in first.evaluations]
     assert first.evaluations == again.evaluations and first.evaluations != other.evaluations
-    assert "seed 3, episode 20 of 20: return " in capsys.readouterr().out
+    assert "seed 3, episode 10 of 10: return " in capsys.readouterr().out
 
 
 def test_the_released_settings_of_the_environments_are_in_use(tmp_path, monkeypatch):
