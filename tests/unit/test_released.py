@@ -27,10 +27,9 @@ def seeded():
     th.manual_seed(7)
 
 
-@pytest.fixture
-def steps() -> Steps:
-    """Drawn steps, in which a third of the agents are dead."""
-    obs = th.rand(B, N, OBS) * (th.rand(B, N, 1) > 0.33)
+def drawn_steps(living: float) -> Steps:
+    """Drawn steps, in which agents live with this probability."""
+    obs = th.rand(B, N, OBS) * (th.rand(B, N, 1) < living)
     return Steps(th.randn(B, STATE), obs, th.randint(A, (B, N)), 10 * th.randn(B))
 
 
@@ -83,12 +82,13 @@ def value_loss(learner: Released, steps: Steps, b: int, subteams: list[int]) -> 
     return td + at_best + (bracket**2 if bracket < 0 else 0.0)
 
 
-def test_an_update_is_that_of_the_loops(steps, monkeypatch):
+def test_an_update_is_that_of_the_loops(monkeypatch):
     learner = Released(STATE, OBS, N, A, K)
     slow = copy.deepcopy(learner)  # with optimisers of its own, over its own parameters
     subteams = th.randint(K, (B, N))
     monkeypatch.setattr(Categorical, "sample", lambda self: subteams)
-    for _ in range(3):
+    for living in (0.9, 0.2, 0.6):  # Adam would not tell a mean over fewer agents if they were as many every time
+        steps = drawn_steps(living)
         learner.learn(steps)
         learn_by_loops(slow, steps, subteams)
     for name in ("policy", "q", "joint", "assigner"):
@@ -209,6 +209,18 @@ def test_a_run_is_recorded_and_follows_from_its_seed(env, tmp_path, capsys):
     assert first.stats["episode"][0] == [point.t for point in first.evaluations]
     assert first.evaluations == again.evaluations and first.evaluations != other.evaluations
     assert "seed 3, episode 10 of 10: return " in capsys.readouterr().out
+
+
+def test_steps_are_counted_and_every_environment_has_a_seed_of_its_own(tmp_path, monkeypatch):
+    seeds, make = [], released._make_env
+    monkeypatch.setattr(released, "_make_env", lambda config, seed: seeds.append(seed) or make(config, seed))
+    base = ["--env", "gaussian_squeeze", "--n-agents", "8", "--episodes", "30", "--every", "20", "--seeds"]
+    assert (
+        main([*base, "1", "2", "--out", str(tmp_path / "a")]) == main([*base, "1", "--out", str(tmp_path / "b")]) == 0
+    )
+    assert len(seeds) == 6 and len(set(seeds[:4])) == 4 and seeds[4:] == seeds[:2]
+    record = read_record(tmp_path / "a" / "gaussian_squeeze_8_2")
+    assert record.stats["episode"] == ([0, 20], [0, 20]) and [point.t for point in record.evaluations] == [0, 20]
 
 
 def test_the_released_settings_of_the_environments_are_in_use(tmp_path, monkeypatch):
