@@ -1,9 +1,9 @@
 """What the algorithm of the released experiments reaches here: VAST(QTRAN, MetaGrad) in one plain loop, over seeds.
 
-The authors of the VAST paper published the code of their experiments. This is its algorithm written anew for this
-project's domains, with all that it does besides the paper, mistakes included, so that one's own numbers can be held
-against several seeds of it. It is no part of the framework and shares none of its learners; `--config=vast_qtran_ac`
-is the algorithm to use.
+The authors of the VAST paper published the code of their experiments. This is its VAST(QTRAN, MetaGrad), written anew
+for this project's domains, with what it does besides the paper, mistakes included, so that one's own numbers can be
+held against several seeds of it. It is no part of the framework and shares none of its learners;
+`--config=vast_qtran_ac` is the algorithm to use.
 
     python benchmarks/released.py --env battle --n-agents 20 --eta 1/4 --episodes 1600 --seeds 1 2 3
     python src/plot.py results/released --at-episode 520 800 1200 1600
@@ -11,26 +11,30 @@ is the algorithm to use.
 Every seed becomes a record that src/plot.py reads. What the released code does besides the paper:
 
 - The targets of Q_joint are the returns times the number K of sub-teams (`Released._learn_values`).
-- Of Eq. 3's first condition only V is squared; the rest has no lower bound (same place).
+- Of Eq. 3's first condition only V is squared; the rest has no lower bound (`Released._learn_values`).
 - V sees the sub-teams' values and shares a body with Q_joint (`Released.joint`).
 - Only the gradients of the values are clipped.
 - The dead draw actions too, which enter their sub-team's value and the assigner's loss (`Released.policies`).
-- The first state of a training episode is all zeros, and its first observation that of the second step (`trained_on`).
+- The first step of a training episode has another step's state, and the second step's observation (`trained_on`).
+- Evaluations are played in the environment of the training, so another ``--every`` is another run.
 - States and observations are those of `View`; the time limit ends an episode like any other end.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
+import secrets
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch as th
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -50,15 +54,16 @@ from utils.errors import UserError
 from utils.files import check_writable
 from utils.record import FILE, Evaluation, RecordWriter
 
-EPISODES = 10  # of an update, and of an evaluation
+EPISODES_A_TIME = 10  # of an update, and of an evaluation
 LEARNING_RATE = 0.001
 POLICY_UNITS, VALUE_UNITS = 64, 128  # of policies and Q_i; of joint value and assigner
+MOST_AGENTS = 2000  # some of what agents observe grows with their square
 MAX_NORM = 1.0  # of the gradients of the values
-FloatArray = np.ndarray[Any, np.dtype[np.float32]]
+FloatArray = npt.NDArray[np.float32]
 
 
 class Net(nn.Module):
-    """Two layers (ELU) and several heads."""
+    """Two layers (ELU) and several heads: a list of [..., size] for inputs [..., I]."""
 
     def __init__(self, inputs: int, units: int, *outputs: int) -> None:
         super().__init__()
@@ -122,6 +127,7 @@ class Released:
         _step(self.policy_optimiser, -(log_probs * advantages)[counted].mean())
 
     def _learn_values(self, steps: Steps, subteams: Tensor) -> None:
+        """Q_i, Q_joint and V by the three losses of Eq. 3, with the sub-teams [B, N]."""
         (q,) = self.q(steps.obs)
         members = F.one_hot(subteams, self.n_subteams).float()
         taken, best = (
@@ -195,38 +201,66 @@ class View:
 
 @dataclass(frozen=True)
 class Episode:
-    """T steps: states [T, S], observations [T + 1, N, O], actions [T, N], rewards [T], and the last step's info."""
+    """An episode of T steps.
+
+    Attributes:
+        states: [T + 1, S].
+        obs: [T + 1, N, O].
+        actions: [T, N].
+        rewards: of the steps.
+        info: of the last step.
+        length_before: steps of the environment's episode before this one; 0 if there was none.
+    """
 
     states: FloatArray
     obs: FloatArray
-    actions: np.ndarray[Any, np.dtype[np.int64]]
+    actions: npt.NDArray[np.int64]
     rewards: list[float]
     info: Mapping[str, Any]
+    length_before: int
 
 
-def play(env: MultiAgentEnv, learner: Released) -> Episode:
-    """One episode; actions are drawn from the policies."""
-    env.reset()
-    view = View(env)
-    shown, actions, rewards, ended = [view()], [], [], False
-    info: Mapping[str, Any] = {}
-    while not ended:
-        with th.no_grad():
-            drawn = Categorical(learner.policies(th.from_numpy(shown[-1][1]))).sample().numpy()
-        allowed = np.take_along_axis(np.asarray(env.get_avail_actions()), drawn[:, None], axis=1)[:, 0]
-        reward, ended, info = env.step(drawn * allowed)  # whatever the dead draw, they do nothing: action 0
-        shown.append(view())
-        actions.append(drawn)
-        rewards.append(reward)
-    states, obs = (np.stack(parts) for parts in zip(*shown, strict=True))
-    return Episode(states[:-1], obs, np.stack(actions), rewards, info)
+class Player:
+    """Plays episodes of one environment, one after the other, with actions drawn from the policies."""
+
+    def __init__(self, env: MultiAgentEnv, learner: Released) -> None:
+        self.env, self.learner, self.view = env, learner, View(env)
+        self.length = 0  # of the last episode
+
+    def play(self) -> Episode:
+        """The next episode."""
+        self.env.reset()
+        shown, actions, rewards, ended = [self.view()], [], [], False
+        info: Mapping[str, Any] = {}
+        while not ended:
+            drawn = self._draw(shown[-1][1])
+            allowed = np.take_along_axis(np.asarray(self.env.get_avail_actions()), drawn[:, None], axis=1)[:, 0]
+            reward, ended, info = self.env.step(drawn * allowed)  # whatever the dead draw, they do nothing: action 0
+            shown.append(self.view())
+            actions.append(drawn)
+            rewards.append(reward)
+        states, obs = (np.stack(parts) for parts in zip(*shown, strict=True))
+        before, self.length = self.length, len(rewards)
+        return Episode(states, obs, np.stack(actions), rewards, info, before)
+
+    @th.no_grad()
+    def _draw(self, obs: FloatArray) -> npt.NDArray[np.int64]:
+        result: npt.NDArray[np.int64] = Categorical(self.learner.policies(th.from_numpy(obs))).sample().numpy()
+        return result
 
 
 def trained_on(episodes: Sequence[Episode], gamma: float) -> Steps:
-    """What an update sees of episodes: the state of their first steps is zeros, its observation the one behind it."""
+    """What an update sees of episodes; of their first steps the released code has lost sight.
+
+    It keeps a view of the state that it reads before the reset, from a buffer with a row for every step: the row of the
+    step at which the episode before ended. The reset zeroes it, and the new episode may come to fill it again. The
+    first observation is overwritten by the second.
+    """
     states, obs, returns = [], [], []
     for episode in episodes:
-        states.append(np.concatenate([np.zeros_like(episode.states[:1]), episode.states[1:]]))
+        length, row = len(episode.rewards), episode.length_before
+        first = episode.states[row] if 0 < row <= length else np.zeros_like(episode.states[0])
+        states.append(np.concatenate([first[None], episode.states[1:-1]]))
         obs.append(np.concatenate([episode.obs[1:2], episode.obs[1:-1]]))
         ahead, backwards = 0.0, []
         for reward in reversed(episode.rewards):
@@ -261,49 +295,120 @@ class Plan:
     every: int
     seed: int
 
+    @property
+    def n_subteams(self) -> int:
+        """K.
+
+        Raises:
+            UserError: eta out of range.
+        """
+        return subteam_count(self.eta, self.n_agents)
+
+    @property
+    def folder(self) -> str:
+        """Name of the run's folder."""
+        return f"{self.env}_{self.n_agents}_in_{self.n_subteams}_seed_{self.seed}"
+
     def config(self) -> dict[str, Any]:
-        """What the record says of the run, and where the environment's settings come from."""
+        """What the record says of the run, and where the environment's settings come from.
+
+        Raises:
+            UserError: settings that the environment or a seed cannot have.
+        """
         updates = [f"env_args.n_agents={self.n_agents}", f"seed={self.seed}", "preset=released"]
         taken = load_config("vast_qtran_ac", self.env, updates)
         settings = {key: taken[key] for key in ("env", "env_args", "gamma", "seed")}
-        return {"name": "released", **settings, "eta": self.eta, "episodes": self.episodes, "test_interval": self.every}
+        return {"name": "released", **settings, "eta": self.eta, "episodes": self.episodes, "every": self.every}
 
 
-def run(plan: Plan, folder: Path) -> None:
-    """Trains and evaluates; the record goes into ``folder``, which must not hold one yet."""
-    config = plan.config()
-    th.manual_seed(plan.seed)
-    env, test_env = (_make_env(config, seed) for seed in np.random.SeedSequence(plan.seed).generate_state(2).tolist())
-    state, obs = View(env)()
-    n_subteams = subteam_count(plan.eta, plan.n_agents)
-    learner = Released(state.size, obs.shape[-1], plan.n_agents, env.get_total_actions(), n_subteams)
-    folder.mkdir(parents=True, exist_ok=True)
-    record = RecordWriter(folder, {"token": folder.name, "config": config, "start_time": time.strftime("%FT%T")})
-    t_env = 0
-    for episode in range(0, plan.episodes + 1, EPISODES):
-        if episode % plan.every == 0:
-            scores = evaluation([play(test_env, learner) for _ in range(EPISODES)])
-            record.stat("episode", episode, t_env)
-            record.evaluation(Evaluation(t_env, t_env, scores))
-            means = ", ".join(f"{key} {np.mean(values):.2f}" for key, values in scores.items())
-            print(f"seed {plan.seed}, episode {episode} of {plan.episodes}: {means}", flush=True)
-        if episode < plan.episodes:
-            batch = [play(env, learner) for _ in range(EPISODES)]
-            learner.learn(trained_on(batch, config["gamma"]))
-            t_env += sum(len(played.rewards) for played in batch)
-    record.end("COMPLETED")
+class Run:
+    """A run on the way: training and evaluations, which go into a record.
+
+    Args:
+        plan: of the run.
+        folder: for the record, which must not be there yet.
+
+    Raises:
+        UserError: settings that the environment cannot have.
+    """
+
+    def __init__(self, plan: Plan, folder: Path) -> None:
+        self.plan = plan
+        config = plan.config()
+        self.gamma = config["gamma"]
+        th.manual_seed(plan.seed)
+        env = env_REGISTRY[plan.env](**config["env_args"])
+        env.seed(plan.seed)
+        state, obs = View(env)()
+        sizes = (state.size, obs.shape[-1], plan.n_agents, env.get_total_actions(), plan.n_subteams)
+        self.learner = Released(*sizes)
+        self.player = Player(env, self.learner)
+        self.t_env = 0
+        folder.mkdir(parents=True, exist_ok=True)
+        self.record = RecordWriter(folder, _header(config))
+
+    def __call__(self) -> None:
+        """All of it."""
+        status = "FAILED"
+        try:
+            for episode in range(0, self.plan.episodes, EPISODES_A_TIME):
+                if episode % self.plan.every == 0:
+                    self._evaluate(episode)
+                self._train()
+            self._evaluate(self.plan.episodes)
+            status = "COMPLETED"
+        except KeyboardInterrupt:
+            status = "INTERRUPTED"
+            raise
+        finally:
+            self.record.end(status)
+
+    def _train(self) -> None:
+        batch = [self.player.play() for _ in range(EPISODES_A_TIME)]
+        self.learner.learn(trained_on(batch, self.gamma))
+        self.t_env += sum(len(episode.rewards) for episode in batch)
+
+    def _evaluate(self, episode: int) -> None:
+        scores = evaluation([self.player.play() for _ in range(EPISODES_A_TIME)])
+        self.record.stat("episode", episode, self.t_env)
+        self.record.evaluation(Evaluation(self.t_env, self.t_env, scores))
+        means = ", ".join(f"{key} {np.mean(values):.2f}" for key, values in scores.items())
+        print(f"seed {self.plan.seed}, episode {episode} of {self.plan.episodes}: {means}", flush=True)
 
 
-def _make_env(config: Mapping[str, Any], seed: int) -> Any:
-    env = env_REGISTRY[config["env"]](**config["env_args"])
-    env.seed(seed)
-    return env
+def _header(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The first line of a record, as src/main.py writes it, of the run that begins now."""
+    start = datetime.now(UTC)
+    experiment = {"name": "pymarl-vast", "base_dir": "", "sources": [], "dependencies": [], "repositories": []}
+    return {
+        "token": f"released__{start:%Y-%m-%d_%H-%M-%S}_{secrets.token_hex(4)}",
+        "config": config,
+        "command": "released",
+        "host": {},
+        "start_time": start.isoformat(),
+        "experiment": {**experiment, "mainfile": "benchmarks/released.py"},
+        "meta": {},
+    }
 
 
 def evaluation(episodes: Sequence[Episode]) -> dict[str, list[float]]:
-    """What a record keeps of test episodes: their returns, and the numbers of their last info."""
-    rows = [{"return": sum(episode.rewards), **episode.info} for episode in episodes]
+    """What a record keeps of test episodes: their returns and lengths, and the numbers of their last info."""
+    rows = [{"return": sum(episode.rewards), "ep_length": len(episode.rewards), **episode.info} for episode in episodes]
     return {key: [float(row[key]) for row in rows] for key in rows[0]}
+
+
+# --- command line ---
+
+
+def ratio(text: str) -> float:
+    """A number, or a fraction such as 1/4."""
+    try:
+        value = float(Fraction(text))
+    except (ValueError, ZeroDivisionError, OverflowError):
+        value = math.nan
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"expected a ratio such as 1/4, got '{text}'")
+    return value
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -316,21 +421,39 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = Parser(prog="released.py", description=__doc__, formatter_class=form, allow_abbrev=False)
     add = parser.add_argument
     add("--env", required=True, choices=("warehouse", "battle", "gaussian_squeeze"), help="the domain")
-    add("--n-agents", required=True, type=int, metavar="N")
-    add("--eta", type=Fraction, default=Fraction(1, 4), help="ratio of sub-teams, such as 1/4 (the default)")
-    add("--episodes", required=True, type=int, help=f"to train on; an update takes {EPISODES}")
-    add("--every", type=int, default=40, metavar="EPISODES", help=f"between evaluations, of {EPISODES} (default 40)")
+    add("--n-agents", required=True, type=int, metavar="N", help="number of agents")
+    add("--eta", type=ratio, default=0.25, help="ratio of sub-teams, such as 1/4 (the default)")
+    add("--episodes", required=True, type=int, metavar="E", help=f"to train on; an update takes {EPISODES_A_TIME}")
+    every = f"episodes between evaluations, which play {EPISODES_A_TIME} (default 40)"
+    add("--every", type=int, default=40, metavar="E", help=every)
     add("--seeds", type=int, nargs="+", default=[1, 2, 3], metavar="SEED", help="a run each (default 1 2 3)")
     add("--out", type=Path, default=Path("results/released"), metavar="DIR", help="default results/released")
     options = parser.parse_args(argv)
     for name in ("episodes", "every"):
         value = getattr(options, name)
-        if value < EPISODES or value % EPISODES:
-            raise UserError(f"--{name}: expected a multiple of {EPISODES}, got {value}")
-    if min(options.seeds) < 0:
-        raise UserError(f"--seeds: expected 0 or more, got {min(options.seeds)}")
+        if value < EPISODES_A_TIME or value % EPISODES_A_TIME:
+            raise UserError(f"--{name}: expected a multiple of {EPISODES_A_TIME}, got {value}")
+    if not 1 <= options.n_agents <= MOST_AGENTS:
+        raise UserError(f"--n-agents: expected 1 to {MOST_AGENTS}, got {options.n_agents}")
+    if len(set(options.seeds)) < len(options.seeds):
+        raise UserError(f"--seeds: expected each once, got {' '.join(map(str, options.seeds))}")
     check_writable(options.out, "--out")
     return options
+
+
+def _plans(options: argparse.Namespace) -> list[Plan]:
+    """The runs that are asked for.
+
+    Raises:
+        UserError: one of them cannot be, or has been before.
+    """
+    settings = (options.env, options.n_agents, options.eta, options.episodes, options.every)
+    plans = [Plan(*settings, seed) for seed in options.seeds]
+    for plan in plans:
+        plan.config()
+        if (options.out / plan.folder / FILE).exists():
+            raise UserError(f"--out: {options.out / plan.folder} holds a run already; name another, or move it away")
+    return plans
 
 
 def main(argv: Sequence[str]) -> int:
@@ -338,18 +461,12 @@ def main(argv: Sequence[str]) -> int:
     th.set_num_threads(1)  # faster for networks of this size, and leaves the other cores to other runs
     try:
         options = parse(argv)
-        plans = [
-            Plan(options.env, options.n_agents, float(options.eta), options.episodes, options.every, seed)
-            for seed in options.seeds
-        ]
-        folders = [options.out / f"{options.env}_{options.n_agents}_{plan.seed}" for plan in plans]
-        for folder in folders:
-            if (folder / FILE).exists():
-                raise UserError(f"--out: {folder} holds a run already; name another folder, or move it away")
-        for plan, folder in zip(plans, folders, strict=True):
-            run(plan, folder)
+        for plan in _plans(options):
+            Run(plan, options.out / plan.folder)()
     except UserError as error:
         return fail(error)
+    except KeyboardInterrupt:
+        return 130
     return 0
 
 

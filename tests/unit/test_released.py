@@ -9,17 +9,22 @@ import numpy as np
 import pytest
 import torch as th
 import torch.nn.functional as F
+from torch import nn
 from torch.distributions import Categorical
 
 from benchmarks import released
-from benchmarks.released import Episode, Released, Steps, View, main, play, trained_on
+from benchmarks.released import Episode, Player, Released, Run, Steps, View, main, trained_on
 from envs.battle import Battle
 from envs.gaussian_squeeze import GaussianSqueeze
 from envs.warehouse import Warehouse
 from utils.record import read_record
+from utils.replica import run_document
 
 N, A, K, B = 5, 4, 3, 11  # agents, actions, sub-teams, steps
 STATE, OBS = 6, 7  # entries
+
+
+NETWORKS = ("policy", "q", "joint", "assigner")
 
 
 @pytest.fixture(autouse=True)
@@ -39,7 +44,7 @@ def learn_by_loops(learner: Released, steps: Steps, subteams: th.Tensor) -> None
     terms = [value_loss(learner, steps, b, subteams[b].tolist()) for b in range(B)]
     learner.value_optimiser.zero_grad()
     (sum(terms) / B).backward()
-    th.nn.utils.clip_grad_norm_(learner.value_params, 1.0)
+    nn.utils.clip_grad_norm_(learner.value_params, 1.0)
     learner.value_optimiser.step()
 
     assigner_terms, policy_terms = [], []
@@ -91,7 +96,7 @@ def test_an_update_is_that_of_the_loops(monkeypatch):
         steps = drawn_steps(living)
         learner.learn(steps)
         learn_by_loops(slow, steps, subteams)
-    for name in ("policy", "q", "joint", "assigner"):
+    for name in NETWORKS:
         for fast, expected in zip(getattr(learner, name).parameters(), getattr(slow, name).parameters(), strict=True):
             th.testing.assert_close(fast, expected, rtol=1e-4, atol=1e-5, msg=lambda text, name=name: f"{name}: {text}")
 
@@ -113,7 +118,9 @@ def test_the_dead_draw_uniformly_and_do_nothing():
     learner = Released(200, 196, 20, 6, 5)
     policies = learner.policies(th.zeros(2, 196))
     assert th.equal(policies, th.full((2, 6), 1 / 6))
-    episodes = [play(env, learner) for _ in range(20)]
+    player = Player(env, learner)
+    episodes = [player.play() for _ in range(20)]
+    assert [episode.length_before for episode in episodes] == [0, *(len(one.rewards) for one in episodes[:-1])]
     drawn = np.concatenate([episode.actions for episode in episodes])
     assert set(drawn[:, dead].ravel()) == set(range(6))  # what they drew enters the update
     assert not np.stack(played)[:, dead].any()
@@ -121,26 +128,32 @@ def test_the_dead_draw_uniformly_and_do_nothing():
     assert np.array_equal(np.stack(played)[:, alive], drawn[:, alive])
 
 
-def test_first_steps_are_seen_as_the_released_code_sees_them():
-    rng = np.random.default_rng(0)
-    episodes = [
-        Episode(
-            rng.random((t, STATE), dtype=np.float32),
-            rng.random((t + 1, N, OBS), dtype=np.float32),
-            rng.integers(A, size=(t, N)),
-            rewards,
-            {},
-        )
-        for t, rewards in ((3, [1.0, 2.0, 4.0]), (1, [8.0]))
-    ]
-    steps = trained_on(episodes, gamma=0.5)
-    long, short = episodes
+def drawn_episode(rewards: list[float], length_before: int) -> Episode:
+    rng, steps = np.random.default_rng(len(rewards)), len(rewards)
+    states = rng.random((steps + 1, STATE), dtype=np.float32)
+    obs = rng.random((steps + 1, N, OBS), dtype=np.float32)
+    return Episode(states, obs, rng.integers(A, size=(steps, N)), rewards, {}, length_before)
+
+
+def test_an_update_sees_the_steps_and_their_returns():
+    long, short = drawn_episode([1.0, 2.0, 4.0], 0), drawn_episode([8.0], 0)
+    steps = trained_on([long, short], gamma=0.5)
     assert steps.returns.tolist() == [3.0, 4.0, 4.0, 8.0]
-    zeros = np.zeros((1, STATE), dtype=np.float32)
-    assert np.array_equal(steps.states, np.concatenate([zeros, long.states[1:], zeros]))
+    assert np.array_equal(steps.actions, np.concatenate([long.actions, short.actions]))
     seen = [long.obs[1], long.obs[1], long.obs[2], short.obs[1]]  # the first two steps of an episode look alike
     assert np.array_equal(steps.obs, np.stack(seen))
-    assert np.array_equal(steps.actions, np.concatenate([long.actions, short.actions]))
+    assert np.array_equal(steps.states[1:3], long.states[1:3])
+
+
+@pytest.mark.parametrize("before", [0, 1, 2, 3, 4, 9])
+def test_the_first_state_is_what_the_released_code_finds_in_its_buffer(before):
+    episode = drawn_episode([0.0] * 3, before)
+    buffer = np.full((10, STATE), np.nan)  # a row for each step of the longest episode, and one for its end
+    seen = buffer[before]  # read at the step where the last episode ended
+    buffer[:] = 0  # the reset
+    for t in (1, 2, 3):
+        buffer[t] = episode.states[t]
+    assert np.array_equal(trained_on([episode], 1.0).states[0], seen)
 
 
 def test_the_view_of_the_warehouse():
@@ -189,81 +202,91 @@ DOMAINS = {
 }
 
 
+def arguments(out: Path, *seeds: int, **changed: object) -> list[str]:
+    settings = {"env": "gaussian_squeeze", "n-agents": 8, "episodes": 10, "out": out, **changed}
+    return [
+        *(text for key, value in settings.items() for text in (f"--{key}", str(value))),
+        "--seeds",
+        *map(str, seeds),
+    ]
+
+
 @pytest.mark.parametrize("env", DOMAINS)
 def test_a_run_is_recorded_and_follows_from_its_seed(env, tmp_path, capsys):
     n_agents, measure = DOMAINS[env]
-    base = ["--env", env, "--n-agents", str(n_agents), "--eta", "1/2", "--episodes", "10", "--every", "10"]
-    for place, seeds in (("a", ["3", "4"]), ("b", ["3"])):
-        assert main([*base, "--seeds", *seeds, "--out", str(tmp_path / place)]) == 0
-    first, other, again = (
-        read_record(tmp_path / place)
-        for place in (f"a/{env}_{n_agents}_3", f"a/{env}_{n_agents}_4", f"b/{env}_{n_agents}_3")
-    )
-    assert (first.status, first.config["name"], first.config["seed"], first.config["eta"]) == (
-        "COMPLETED",
-        "released",
-        3,
-        0.5,
-    )
-    assert first.stats["episode"][1] == [0, 10] and len(first.evaluations[0].episodes[measure]) == 10
-    assert first.stats["episode"][0] == [point.t for point in first.evaluations]
+    settings = {"env": env, "n-agents": n_agents, "eta": "1/2"}
+    assert main(arguments(tmp_path / "a", 3, 4, **settings)) == main(arguments(tmp_path / "b", 3, **settings)) == 0
+    name = f"{env}_{n_agents}_in_{(n_agents + 1) // 2}_seed"
+    first, other, again = (read_record(tmp_path / place) for place in (f"a/{name}_3", f"a/{name}_4", f"b/{name}_3"))
+    config = first.config
+    assert (first.status, config["name"], config["seed"], config["eta"]) == ("COMPLETED", "released", 3, 0.5)
+    assert first.stats["episode"] == ([point.t for point in first.evaluations], [0, 10])
+    assert all(len(first.evaluations[0].episodes[key]) == 10 for key in (measure, "return", "ep_length"))
     assert first.evaluations == again.evaluations and first.evaluations != other.evaluations
+    assert len({first.token, other.token, again.token}) == 3
+    document = run_document(first.header)  # that src/track.py would put into MongoDB
+    assert document["start_time"].tzinfo and document["config"] == config
     assert "seed 3, episode 10 of 10: return " in capsys.readouterr().out
 
 
-def test_steps_are_counted_and_every_environment_has_a_seed_of_its_own(tmp_path, monkeypatch):
-    seeds, make = [], released._make_env
-    monkeypatch.setattr(released, "_make_env", lambda config, seed: seeds.append(seed) or make(config, seed))
-    base = ["--env", "gaussian_squeeze", "--n-agents", "8", "--episodes", "30", "--every", "20", "--seeds"]
-    assert (
-        main([*base, "1", "2", "--out", str(tmp_path / "a")]) == main([*base, "1", "--out", str(tmp_path / "b")]) == 0
-    )
-    assert len(seeds) == 6 and len(set(seeds[:4])) == 4 and seeds[4:] == seeds[:2]
-    record = read_record(tmp_path / "a" / "gaussian_squeeze_8_2")
-    assert record.stats["episode"] == ([0, 20], [0, 20]) and [point.t for point in record.evaluations] == [0, 20]
+def test_every_ten_episodes_are_learnt_from_and_evaluations_are_not(tmp_path, monkeypatch):
+    learnt, learn = [], Released.learn
+    monkeypatch.setattr(Released, "learn", lambda self, steps: learnt.append(steps) or learn(self, steps))
+    assert main(arguments(tmp_path, 1, episodes=50, every=20)) == 0
+    assert [len(steps.returns) for steps in learnt] == [10] * 5  # episodes of one step each
+    record = read_record(tmp_path / "gaussian_squeeze_8_in_2_seed_1")
+    points = [0, 20, 40, 50]  # the end, too
+    assert record.stats["episode"] == (points, points) and [point.t for point in record.evaluations] == points
 
 
-def test_the_released_settings_of_the_environments_are_in_use(tmp_path, monkeypatch):
-    monkeypatch.setattr(released, "play", lambda env, learner: Episode(*[np.zeros((2, 1, 1))] * 3, [0.0], {}))
-    monkeypatch.setattr(Released, "learn", lambda self, steps: None)
-    taken = []
-    monkeypatch.setattr(released, "trained_on", lambda episodes, gamma: taken.append(gamma))
-    main(["--env", "battle", "--n-agents", "20", "--episodes", "10", "--seeds", "1", "--out", str(tmp_path)])
-    config = read_record(tmp_path / "battle_20_1").config
-    assert config["env_args"]["recovery"] == 0.1 and not config["env_args"]["continuing_episode"] and taken == [0.99]
+def test_the_settings_are_those_of_the_released_experiments(tmp_path):
+    assert main(arguments(tmp_path, 1, env="battle", **{"n-agents": 4})) == 0
+    config = read_record(tmp_path / "battle_4_in_1_seed_1").config
+    assert config["env_args"]["recovery"] == 0.1 and not config["env_args"]["continuing_episode"]
+    run = Run(released.Plan("battle", 20, 0.25, 10, 10, 1), tmp_path / "sizes")
+    units = {name: [layer.out_features for layer in getattr(run.learner, name).body[::2]] for name in NETWORKS}
+    assert units == {"policy": [64, 64], "q": [64, 64], "joint": [128, 128], "assigner": [128, 128]}
+    assert all(type(layer) is nn.ELU for name in NETWORKS for layer in getattr(run.learner, name).body[1::2])
+    assert (run.gamma, run.learner.n_subteams) == (0.99, 5)
+
+
+def test_a_run_that_is_interrupted_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(Run, "_train", lambda self: (_ for _ in ()).throw(KeyboardInterrupt))
+    assert main(arguments(tmp_path, 1, 2)) == 130
+    assert read_record(tmp_path / "gaussian_squeeze_8_in_2_seed_1").status == "INTERRUPTED"
+    assert not (tmp_path / "gaussian_squeeze_8_in_2_seed_2").exists()
 
 
 @pytest.mark.parametrize(
     ("changed", "part"),
     [
-        ({"--env": "chess"}, "argument --env: invalid choice: 'chess'"),
-        ({"--episodes": "15"}, "--episodes: expected a multiple of 10, got 15"),
-        ({"--every": "0"}, "--every: expected a multiple of 10, got 0"),
-        ({"--eta": "2"}, "eta: expected a ratio in [1/N, 1]"),
-        ({"--eta": "half"}, "argument --eta: invalid Fraction value: 'half'"),
-        ({"--seeds": "-1"}, "--seeds: expected 0 or more, got -1"),
-        ({"--n-agents": "0"}, "n_agents"),
+        ({"env": "chess"}, "argument --env: invalid choice: 'chess'"),
+        ({"episodes": 15}, "--episodes: expected a multiple of 10, got 15"),
+        ({"every": 0}, "--every: expected a multiple of 10, got 0"),
+        ({"eta": 2}, "eta: expected a ratio in [1/N, 1]"),
+        ({"eta": "half"}, "argument --eta: expected a ratio such as 1/4, got 'half'"),
+        ({"eta": "1/0"}, "argument --eta: expected a ratio such as 1/4, got '1/0'"),
+        ({"eta": "1e400"}, "argument --eta: expected a ratio such as 1/4, got '1e400'"),
+        ({"seeds": -1}, "seed: expected"),
+        ({"seeds": 10**10}, "seed: expected"),
+        ({"seeds": 1}, "--seeds: expected each once, got 1 1"),
+        ({"n-agents": 0}, "--n-agents: expected 1 to 2000, got 0"),
+        ({"n-agents": 10**20}, "--n-agents: expected 1 to 2000, got 1"),
     ],
 )
 def test_mistakes_are_one_line_and_write_nothing(changed, part, tmp_path, capsys):
-    options = {
-        "--env": "battle",
-        "--n-agents": "20",
-        "--episodes": "10",
-        "--seeds": "1",
-        "--out": str(tmp_path / "out"),
-    }
-    assert main([text for pair in (options | changed).items() for text in pair]) == 2
+    seeds = [1, *([changed.pop("seeds")] if "seeds" in changed else [])]
+    assert main(arguments(tmp_path / "out", *seeds, **changed)) == 2
     error = capsys.readouterr().err
-    assert error.startswith("error: ") and error.count("\n") == 1 and part in error
+    assert error.startswith("error: ") and error.count("\n") == 1 and part in error, error
     assert not (tmp_path / "out").exists()
 
 
-def test_a_run_is_never_written_over(tmp_path: Path, capsys):
-    arguments = ["--env", "gaussian_squeeze", "--n-agents", "8", "--episodes", "10", "--out", str(tmp_path), "--seeds"]
-    assert main([*arguments, "2"]) == 0
-    before = (tmp_path / "gaussian_squeeze_8_2" / "record.jsonl").read_bytes()
-    assert main([*arguments, "1", "2"]) == 2
-    assert "gaussian_squeeze_8_2 holds a run already" in capsys.readouterr().err
-    assert (tmp_path / "gaussian_squeeze_8_2" / "record.jsonl").read_bytes() == before
-    assert not (tmp_path / "gaussian_squeeze_8_1").exists()
+def test_a_run_is_never_written_over(tmp_path, capsys):
+    assert main(arguments(tmp_path, 2)) == 0
+    record = tmp_path / "gaussian_squeeze_8_in_2_seed_2" / "record.jsonl"
+    before = record.read_bytes()
+    assert main(arguments(tmp_path, 1, 2)) == 2
+    assert "gaussian_squeeze_8_in_2_seed_2 holds a run already" in capsys.readouterr().err
+    assert record.read_bytes() == before and len(list(tmp_path.iterdir())) == 1
+    assert main(arguments(tmp_path, 2, eta="1/2")) == 0  # another number of sub-teams is another run
