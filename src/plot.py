@@ -27,7 +27,7 @@ from analysis.groups import GROUP_BY, Curve, curve, group, note_inequalities
 from analysis.notes import Notes
 from analysis.runs import Found, Run, default_measure, find_folders, read, select
 from analysis.scores import score_sets
-from analysis.tables import levels_markdown, markdown, row, write_csv, write_levels_csv
+from analysis.tables import at_points, markdown, points_markdown, row, write_csv, write_points_csv
 from utils.commandline import Parser, fail
 from utils.errors import UserError
 from utils.files import check_writable
@@ -36,6 +36,7 @@ from utils.record import FILE
 from utils.registry import hint
 
 COLUMNS = 3  # of panels
+POINTS = "points.csv"  # scores at --at
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -175,7 +176,7 @@ def _score_pictures(panels: Sequence[Panel], labels: Sequence[str], last: int, n
         "scores": draw_scores([(kind, sets) for kind, sets in kinds if sets], labels),
         "profile": draw_profiles(final, labels),
     }
-    if len(labels) > 1:
+    if any(len(some.scores) > 1 for some in final):
         pictures["improvement"] = draw_improvement(final, labels)
     return pictures
 
@@ -185,9 +186,10 @@ def _write(options: argparse.Namespace, pictures: Mapping[str, Figure], curves: 
     out = options.out
     rows = [row(curve, options.last) for curve in curves]
     table = markdown(rows, options.last, options.per_seed)
-    points = options.at or options.at_episode
+    points, by_episodes = options.at or options.at_episode or (), options.at is None
+    at = at_points(curves, points, by_episodes, notes)
     if points:
-        table += "\n" + levels_markdown(curves, points, bool(options.at_episode), options.per_seed)
+        table += "\n" + points_markdown(at, points, by_episodes, options.per_seed)
     try:
         out.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(prefix=".plot-", dir=out) as place:
@@ -197,7 +199,7 @@ def _write(options: argparse.Namespace, pictures: Mapping[str, Figure], curves: 
                 write_marl_eval(curves, folder / "marl-eval.json", notes)
             write_csv(rows, folder / "table.csv")
             if points:
-                write_levels_csv(curves, points, bool(options.at_episode), folder / "levels.csv")
+                write_points_csv(at, points, by_episodes, folder / POINTS)
             remarks = "".join(f"- {line}\n" for line in notes.lines())
             (folder / "table.md").write_text(table + (f"\n{remarks}" if remarks else ""), encoding="utf-8")
             _move(folder, out)
@@ -206,7 +208,7 @@ def _write(options: argparse.Namespace, pictures: Mapping[str, Figure], curves: 
     print(table, end="")
     for line in notes.lines():
         print(f"note: {line}", file=sys.stderr)
-    names = [path.name for path in files] + ["table.md", "table.csv"] + ["levels.csv"] * bool(points)
+    names = [path.name for path in files] + ["table.md", "table.csv"] + [POINTS] * bool(points)
     names += ["marl-eval.json"] * bool(options.export)
     print(f"wrote {', '.join(names)} to {out}", file=sys.stderr)
 

@@ -89,14 +89,15 @@ class Curve:
             by_episodes: which of the two.
 
         Returns:
-            NaN before a run's first evaluation, and behind its last one.
+            NaN before a run's first evaluation, and behind its last one (whose number of episodes is known).
         """
         rows = []
         for run in self.runs:
             series = run.series(self.measure)
             assert series is not None  # or it would not be drawn
             places = run.episodes_at(series.steps) if by_episodes else series.steps
-            rows.append(np.interp(points, places, series.values, left=np.nan, right=np.nan))
+            known = np.isfinite(places)
+            rows.append(np.interp(points, places[known], series.values[known], left=np.nan, right=np.nan))
         return np.array(rows)
 
     def absolute(self) -> Array:

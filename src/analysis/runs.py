@@ -108,13 +108,10 @@ class Run:
     def episodes_at(self, steps: Array) -> Array:
         """Training episodes that the run had played at environment steps [T], interpolated between logged numbers.
 
-        Raises:
-            UserError: it has logged none.
+        None at the first of ``steps``, with which the run begins; NaN behind the last step with a logged number.
         """
-        if EPISODES not in self.statistics:
-            raise UserError(f"{self.source}: has not logged how many episodes it played ({EPISODES})")
-        logged, played = self.statistics[EPISODES]
-        result: Array = np.interp(steps, [0, *logged], [0, *played])
+        logged, played = self.statistics.get(EPISODES, ((), ()))
+        result: Array = np.interp(steps, [steps[0], *logged], [0, *played], right=np.nan)
         return result
 
     def measures(self) -> set[str]:

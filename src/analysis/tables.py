@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from analysis.groups import Curve
+from analysis.notes import Notes
 from analysis.statistics import Array, iqm, iqm_interval, mean_interval
 
 
@@ -75,41 +76,45 @@ def markdown(rows: Sequence[Row], last: int, per_seed: bool) -> str:
 
 
 @dataclass(frozen=True)
-class Level:
-    """The score of an algorithm on a task at one point of training; None where not all its runs were evaluated."""
+class Points:
+    """The scores of an algorithm on a task at points of training; None where a run has no evaluation."""
 
-    point: int
-    score: Score | None
-
-
-def levels(curve: Curve, points: Sequence[int], by_episodes: bool) -> list[Level]:
-    """The scores of a curve at environment steps or training episodes."""
-    columns = curve.at(points, by_episodes).T
-    return [
-        Level(point, _score(runs) if np.isfinite(runs).all() else None)
-        for point, runs in zip(points, columns, strict=True)
-    ]
+    curve: Curve
+    scores: Sequence[Score | None]
 
 
-def levels_markdown(curves: Sequence[Curve], points: Sequence[int], by_episodes: bool, per_seed: bool) -> str:
-    """Means at ``points`` as Markdown, a line for each curve; ``per_seed`` as in `markdown`."""
+def at_points(curves: Sequence[Curve], points: Sequence[int], by_episodes: bool, notes: Notes) -> list[Points]:
+    """The scores of all curves at environment steps or training episodes; notes those that some runs have not."""
+    rows = []
+    for curve in curves:
+        runs = curve.at(points, by_episodes)
+        for run, missing in zip(curve.runs, ~np.isfinite(runs), strict=True):
+            if missing.any():
+                where = ", ".join(f"{point:,}" for point, lacks in zip(points, missing, strict=True) if lacks)
+                notes.add(f"not evaluated at {where} {_unit(by_episodes)}", run.source)
+        rows.append(Points(curve, [_score(column) if np.isfinite(column).all() else None for column in runs.T]))
+    return rows
+
+
+def points_markdown(rows: Sequence[Points], points: Sequence[int], by_episodes: bool, per_seed: bool) -> str:
+    """The means at ``points`` as Markdown, a line for each curve; ``per_seed`` as in `markdown`."""
     head = ["task", "algorithm", "measure", "n", *(f"at {point:,} {_unit(by_episodes)}" for point in points)]
     lines = [_line(head), _line(["---"] * len(head))]
-    for curve in curves:
-        means = [_cells(level.score, per_seed)[0] for level in levels(curve, points, by_episodes)]
+    for row in rows:
+        curve, means = row.curve, [_cells(score, per_seed)[0] for score in row.scores]
         lines.append(_line([curve.task, curve.label, curve.measure, str(len(curve.runs)), *means]))
     return "\n".join(lines) + "\n"
 
 
-def write_levels_csv(curves: Sequence[Curve], points: Sequence[int], by_episodes: bool, path: Path) -> None:
+def write_points_csv(rows: Sequence[Points], points: Sequence[int], by_episodes: bool, path: Path) -> None:
     """The same with all digits, a line for each point of each curve."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["task", "algorithm", "measure", "seeds", _unit(by_episodes), *Score.__dataclass_fields__])
-        for curve in curves:
-            for level in levels(curve, points, by_episodes):
-                head = [curve.task, curve.label, curve.measure, _list(curve.seeds), level.point]
-                writer.writerow([*head, *_values(level.score)])
+        for row in rows:
+            head = [row.curve.task, row.curve.label, row.curve.measure, _list(row.curve.seeds)]
+            for point, score in zip(points, row.scores, strict=True):
+                writer.writerow([*head, point, *_values(score)])
 
 
 def _unit(by_episodes: bool) -> str:

@@ -112,11 +112,13 @@ def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
 def masked_standardised(values: Tensor, mask: Tensor) -> Tensor:
     """``values`` shifted and scaled so that the entries that ``mask`` counts have mean 0 and standard deviation 1.
 
-    Where these are all equal they become 0. ``mask`` is broadcast to the shape of ``values``.
+    Where these are all equal, up to rounding, they become 0, also up to that. ``mask`` is broadcast to the shape of
+    ``values``.
     """
     centred = values - masked_mean(values, mask)
     deviation = masked_mean(centred.square(), mask).sqrt()
-    return centred / deviation.clamp(min=1e-8)
+    size = masked_mean(values.square(), mask).sqrt()
+    return centred / deviation.clamp(min=1e-4 * size).clamp(min=1e-8)
 
 
 def td_loss(values: Tensor, targets: Tensor, mask: Tensor) -> Tensor:

@@ -179,7 +179,7 @@ def test_the_policies_follow_the_gradient_of_a_loop_over_living_agents(alg, agen
     weighted = [log_prob * (advantage - shift) / scale for log_prob, advantage in zip(terms, advantages, strict=True)]
     loss = -sum(weighted) / len(weighted)
     expected = th.autograd.grad(loss, learner.regime.params)
-    assert float(stats["policy_loss"].detach()) == pytest.approx(float(loss.detach()), rel=1e-3, abs=1e-6)
+    assert float(stats["policy_loss"].detach()) == pytest.approx(float(loss.detach()), rel=1e-4, abs=1e-5)
     assert float(stats["policy_advantage"]) == pytest.approx(sum(advantages) / len(advantages), rel=1e-4)
     for parameter, gradient in zip(learner.regime.params, expected, strict=True):
         th.testing.assert_close(parameter.grad, gradient, rtol=1e-3, atol=1e-5)

@@ -103,19 +103,41 @@ def test_scores_at_steps_are_interpolated_between_each_run_s_own_evaluations(qui
     assert "| task | algorithm | measure | n | at 25 steps | at 100 steps | at 175 steps |" in out
     # Seed 2 was not evaluated at 175 steps or later, so there is no score of both.
     assert "| Warehouse[4] | qmix_ac | completed_orders | 2 | 16.2 (12.5, 20.0) | 25.0 (20.0, 30.0) | none |" in out
-    assert "table.csv, levels.csv to " in err and out == (tmp_path / "out" / "table.md").read_text().split("\n- ")[0]
-    with (tmp_path / "out" / "levels.csv").open() as file:
+    assert "table.csv, points.csv to " in err and (tmp_path / "out" / "table.md").read_text().startswith(out)
+    assert f"note: not evaluated at 175 steps: {tmp_path / 'runs' / '2'}\n" in err
+    with (tmp_path / "out" / "points.csv").open() as file:
         rows = {row["steps"]: row for row in csv.DictReader(file)}
     assert (rows["100"]["seeds"], rows["100"]["runs"], rows["100"]["mean"]) == ("1 2", "20.0 30.0", "25.0")
     assert rows["175"]["mean"] == ""
 
 
 def test_scores_at_episodes_follow_the_episodes_of_each_run(quick_call: Call, tmp_path: Path) -> None:
-    # The first run played 2 episodes in 100 steps and 6 in 200; its first evaluation was before all of them.
-    write_run(tmp_path / "1", {0: 0, 100: 10, 200: 20}, statistics={"episode": {100: 2, 200: 6}})
-    _, out, _ = quick_call(tmp_path / "1", "--at-episode", 0, 1, 4, 7)
-    assert "at 0 episodes | at 1 episodes | at 4 episodes | at 7 episodes |" in out
-    assert "| 1 | 0.00 | 5.00 | 15.00 | none |" in out
+    # The first run played 2 episodes in 100 steps and 6 in 200; its first evaluation was before all of them. How many
+    # it had played at its last evaluation is not known.
+    write_run(tmp_path / "1", {0: 0, 100: 10, 200: 20, 300: 90}, statistics={"episode": {100: 2, 200: 6}})
+    _, out, err = quick_call(tmp_path / "1", "--at-episode", 0, 1, 4, 6, 7)
+    assert "at 0 episodes | at 1 episodes | at 4 episodes | at 6 episodes | at 7 episodes |" in out
+    assert "| 1 | 0.00 | 5.00 | 15.00 | 20.00 | none |" in out
+    assert f"note: not evaluated at 7 episodes: {tmp_path / '1'}\n" in err
+
+
+def test_a_run_that_begins_with_a_checkpoint_has_played_nothing_there(quick_call: Call, tmp_path: Path) -> None:
+    write_run(tmp_path / "1", {1000: 0, 1100: 10}, statistics={"episode": {1100: 4}})
+    assert "| 1 | 2.50 |" in quick_call(tmp_path / "1", "--at-episode", 1)[1]
+
+
+def test_runs_that_did_not_log_their_episodes_have_no_scores_at_episodes(quick_call: Call, tmp_path: Path) -> None:
+    write_run(tmp_path / "1", {0: 0, 100: 10}, seed=1, statistics={"episode": {100: 2}})
+    write_run(tmp_path / "2", {0: 0, 100: 10}, seed=2)
+    status, out, err = quick_call(tmp_path, "--at-episode", 1)
+    assert status == 0 and "| 2 | none |" in out and f"note: not evaluated at 1 episodes: {tmp_path / '2'}\n" in err
+
+
+def test_algorithms_that_share_no_task_are_not_held_against_each_other(call: Call, tmp_path: Path) -> None:
+    write_run(tmp_path / "1", line([1, 2]), n_agents=4)
+    write_run(tmp_path / "2", line([1, 2]), n_agents=8, config=VAST)
+    assert call(tmp_path)[0] == 0
+    assert (tmp_path / "out" / "scores.png").exists() and not (tmp_path / "out" / "improvement.png").exists()
 
 
 def test_another_measure_can_be_asked_for(quick_call: Call, runs: Path) -> None:
@@ -347,7 +369,6 @@ def test_empty_panels_and_missing_curves_are_seen_in_the_picture(runs: Path) -> 
         (("RUNS", "--last", "0"), ["--last: expected at least 1, got 0"]),
         (("RUNS", "--at", "1", "--at-episode", "1"), ["--at, --at-episode: expected one of them, got both"]),
         (("RUNS", "--at", "5", "-1"), ["--at: expected 0 or more, got -1"]),
-        (("RUNS", "--at-episode", "5"), ["1: has not logged how many episodes it played (episode)"]),
         (("RUNS", "--last", "many"), ["argument --last: invalid int value: 'many'"]),
         (("RUNS", "--frobnicate"), ["unrecognized arguments: --frobnicate"]),
         (("-m", "host:port:db"), ["-m: expected [host:port:]database, got 'host:port:db'"]),

@@ -146,6 +146,13 @@ def test_training_ends_behind_t_max(make):
     assert experiment.runner.t_env == 24  # as in PyMARL: the loop goes on while t_env <= t_max
 
 
+@pytest.mark.parametrize(("interval", "logged"), [(8, [(8, 2), (16, 4), (24, 6)]), (16, [(16, 4), (24, 6)])])
+def test_the_number_of_episodes_is_logged_now_and_then_and_in_the_end(make, interval, logged):
+    experiment = make(learner="recorder", t_max=20, log_interval=interval)
+    experiment.run()
+    assert experiment.logger.stats["episode"] == logged
+
+
 # --- evaluation ---
 
 
