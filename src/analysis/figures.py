@@ -33,7 +33,8 @@ from analysis.statistics import (
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 LINES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1, 1, 1)))
 PANEL, SINGLE = (4.0, 3.0), (5.8, 3.8)  # inches: one of several panels, and the only one
-LEGEND_WIDTH, LEGEND_LINE = 3.3, 0.22  # inches: an entry of the legend
+LEGEND_LINE = 0.22  # inches: the height of an entry of the legend
+LEGEND_WIDTH, LEGEND_LETTER = 3.3, 0.075  # inches: the width of an entry, and what a letter takes of it in long ones
 THRESHOLDS = 101  # of a performance profile
 TITLES = {
     "return": "return",
@@ -70,7 +71,7 @@ def axis_title(curve: Curve) -> str:
 
 def draw_curves(panels: Sequence[Panel], labels: Sequence[str], columns: int) -> Figure:
     """Learning curves: the mean over the runs, shaded its 95 % bootstrap interval; one legend for all panels."""
-    figure, axes = _grid(len(panels), columns, len(labels))
+    figure, axes = _grid(len(panels), columns, labels)
     styles = _styles(labels)
     for panel, axis in zip(panels, axes, strict=True):
         axis.set_title(panel.title + _sizes(panel.curves))
@@ -120,7 +121,7 @@ def draw_scores(rows: Sequence[tuple[str, Sequence[ScoreSet]]], labels: Sequence
 
 def draw_profiles(sets: Sequence[ScoreSet], labels: Sequence[str]) -> Figure:
     """Performance profiles: the share of runs whose final score is above tau, with 95 % bootstrap bands."""
-    figure, axes = _grid(len(sets), 3, len(labels))
+    figure, axes = _grid(len(sets), 3, labels)
     styles = _styles(labels)
     for some, axis in zip(sets, axes, strict=True):
         everything = np.concatenate([array for tasks in some.scores.values() for array in tasks])
@@ -181,12 +182,14 @@ def save(figure: Figure, path: Path) -> list[Path]:
 # --- parts ---
 
 
-def _grid(n: int, columns: int, entries: int = 0, size: tuple[float, float] | None = None) -> tuple[Figure, list[Any]]:
-    """A figure with n panels of a size in inches, at most so many in a row, and room for a legend's entries."""
+def _grid(
+    n: int, columns: int, labels: Sequence[str] = (), size: tuple[float, float] | None = None
+) -> tuple[Figure, list[Any]]:
+    """A figure with n panels of a size in inches, at most so many in a row, and room for a legend of ``labels``."""
     columns = min(columns, n)
     rows = math.ceil(n / columns)
     width, height = size or (PANEL if n > 1 else SINGLE)
-    legend = LEGEND_LINE * math.ceil(entries / _legend_columns(width * columns))
+    legend = LEGEND_LINE * math.ceil(len(labels) / _legend_columns(width * columns, labels))
     figure = Figure(figsize=(width * columns, height * rows + legend), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False).flatten()
     for axis in axes[n:]:
@@ -199,8 +202,10 @@ def _one_line(title: str) -> str:
     return title.replace("\n", " ")
 
 
-def _legend_columns(width: float) -> int:
-    return max(1, int(width // LEGEND_WIDTH))
+def _legend_columns(width: float, labels: Sequence[str]) -> int:
+    """How many entries of a legend fit beside each other."""
+    longest = max(map(len, labels), default=0)
+    return max(1, int(width // max(LEGEND_WIDTH, 0.8 + LEGEND_LETTER * longest)))
 
 
 def _styles(labels: Sequence[str]) -> Mapping[str, tuple[str, Any]]:
@@ -211,7 +216,7 @@ def _styles(labels: Sequence[str]) -> Mapping[str, tuple[str, Any]]:
 def _legend(figure: Figure, labels: Sequence[str], styles: Mapping[str, tuple[str, Any]]) -> None:
     """One legend below all panels."""
     handles = [Line2D([], [], color=styles[label][0], linestyle=styles[label][1]) for label in labels]
-    columns = min(len(labels), _legend_columns(figure.get_figwidth()))
+    columns = min(len(labels), _legend_columns(figure.get_figwidth(), labels))
     figure.legend(handles, labels, loc="outside lower center", ncols=columns, fontsize=9, handlelength=3)
 
 

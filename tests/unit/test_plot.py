@@ -202,6 +202,13 @@ def read_all(folder: Path, measure: str | None = None) -> list:
 # --- export ---
 
 
+def test_a_legend_of_long_names_stays_within_the_picture() -> None:
+    labels = [f"vast_qtran_ac (agent=rnn, standardise_advantages=True) {number}" for number in range(4)]
+    figure = draw_curves([Panel("Warehouse[4]", "return", [])] * 3, labels, columns=3)
+    figure.canvas.draw()
+    assert all(0 <= edge <= figure.bbox.width for edge in figure.legends[0].get_window_extent().get_points()[:, 0])
+
+
 def test_marl_eval_gets_every_episode(quick_call: Call, runs: Path, tmp_path: Path) -> None:
     status, _, err = quick_call(runs, "--where", "env=battle", "--export", "marl-eval")
     assert status == 0 and "marl-eval" not in err.replace("marl-eval.json", "")
