@@ -277,7 +277,7 @@ def test_a_mixer_with_a_forward_of_its_own_is_asked_for_it(monkeypatch):
     _, stats = learner._loss(batch)
     _, plain_stats = make_learner("qtran")._loss(batch)
     assert stats["q_taken_mean"].item() == pytest.approx(plain_stats["q_taken_mean"].item() + 1 / 3, abs=1e-5)
-    assert float(stats["opt_loss"]) == pytest.approx(float(plain_stats["opt_loss"]), rel=1e-4)  # V - Q_joint stays
+    assert stats["opt_loss"].item() == pytest.approx(plain_stats["opt_loss"].item(), rel=1e-4)  # V - Q_joint stays
     monkeypatch.setattr(Shifted, "forward", QTranBase.forward)  # no longer its own: one shared pass
     shared, own = make_learner("qtran", mixer="shifted"), make_learner("qtran")
     th.testing.assert_close(shared._loss(batch)[0], own._loss(batch)[0])
