@@ -186,10 +186,10 @@ def _write(options: argparse.Namespace, pictures: Mapping[str, Figure], curves: 
     out = options.out
     rows = [row(curve, options.last) for curve in curves]
     table = markdown(rows, options.last, options.per_seed)
-    points, by_episodes = options.at or options.at_episode or (), options.at is None
-    at = at_points(curves, points, by_episodes, notes)
+    places = options.at or options.at_episode
+    points = at_points(curves, places, places is options.at_episode, notes) if places else None
     if points:
-        table += "\n" + points_markdown(at, points, by_episodes, options.per_seed)
+        table += "\n" + points_markdown(points, options.per_seed)
     try:
         out.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(prefix=".plot-", dir=out) as place:
@@ -199,7 +199,7 @@ def _write(options: argparse.Namespace, pictures: Mapping[str, Figure], curves: 
                 write_marl_eval(curves, folder / "marl-eval.json", notes)
             write_csv(rows, folder / "table.csv")
             if points:
-                write_points_csv(at, points, by_episodes, folder / POINTS)
+                write_points_csv(points, folder / POINTS)
             remarks = "".join(f"- {line}\n" for line in notes.lines())
             (folder / "table.md").write_text(table + (f"\n{remarks}" if remarks else ""), encoding="utf-8")
             _move(folder, out)
@@ -208,7 +208,7 @@ def _write(options: argparse.Namespace, pictures: Mapping[str, Figure], curves: 
     print(table, end="")
     for line in notes.lines():
         print(f"note: {line}", file=sys.stderr)
-    names = [path.name for path in files] + ["table.md", "table.csv"] + [POINTS] * bool(points)
+    names = [path.name for path in files] + ["table.md", "table.csv"] + [POINTS] * (points is not None)
     names += ["marl-eval.json"] * bool(options.export)
     print(f"wrote {', '.join(names)} to {out}", file=sys.stderr)
 

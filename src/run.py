@@ -268,10 +268,8 @@ class Experiment:
                 self.logger.log_stat("episode", episode, runner.t_env)
                 self.logger.print_recent_stats(progress.line(runner.t_env, episode))
                 last_log = runner.t_env
-        if last_log != runner.t_env:
-            self.logger.log_stat(
-                "episode", episode, runner.t_env
-            )  # so that every evaluation has its number of episodes
+        if last_log != runner.t_env:  # so that the last evaluation has its number of episodes, too
+            self.logger.log_stat("episode", episode, runner.t_env)
         progress.close()
         if args.save_model and last_save != runner.t_env:
             self._save_models()

@@ -77,48 +77,51 @@ def markdown(rows: Sequence[Row], last: int, per_seed: bool) -> str:
 
 @dataclass(frozen=True)
 class Points:
-    """The scores of an algorithm on a task at points of training; None where a run has no evaluation."""
+    """Scores at points of training.
 
-    curve: Curve
-    scores: Sequence[Score | None]
+    Attributes:
+        places: the points.
+        unit: what they count: steps or episodes.
+        rows: the scores of each curve at the points; None where a run has no evaluation.
+    """
+
+    places: Sequence[int]
+    unit: str
+    rows: Sequence[tuple[Curve, Sequence[Score | None]]]
 
 
-def at_points(curves: Sequence[Curve], points: Sequence[int], by_episodes: bool, notes: Notes) -> list[Points]:
+def at_points(curves: Sequence[Curve], places: Sequence[int], by_episodes: bool, notes: Notes) -> Points:
     """The scores of all curves at environment steps or training episodes; notes those that some runs have not."""
-    rows = []
+    unit, rows = "episodes" if by_episodes else "steps", []
     for curve in curves:
-        runs = curve.at(points, by_episodes)
+        runs = curve.at(places, by_episodes)
         for run, missing in zip(curve.runs, ~np.isfinite(runs), strict=True):
             if missing.any():
-                where = ", ".join(f"{point:,}" for point, lacks in zip(points, missing, strict=True) if lacks)
-                notes.add(f"not evaluated at {where} {_unit(by_episodes)}", run.source)
-        rows.append(Points(curve, [_score(column) if np.isfinite(column).all() else None for column in runs.T]))
-    return rows
+                where = ", ".join(f"{place:,}" for place, lacks in zip(places, missing, strict=True) if lacks)
+                notes.add(f"not evaluated at {where} {unit}", run.source)
+        rows.append((curve, [_score(column) if np.isfinite(column).all() else None for column in runs.T]))
+    return Points(places, unit, rows)
 
 
-def points_markdown(rows: Sequence[Points], points: Sequence[int], by_episodes: bool, per_seed: bool) -> str:
-    """The means at ``points`` as Markdown, a line for each curve; ``per_seed`` as in `markdown`."""
-    head = ["task", "algorithm", "measure", "n", *(f"at {point:,} {_unit(by_episodes)}" for point in points)]
+def points_markdown(points: Points, per_seed: bool) -> str:
+    """The means as Markdown, a line for each curve; ``per_seed`` as in `markdown`."""
+    head = ["task", "algorithm", "measure", "n", *(f"at {place:,} {points.unit}" for place in points.places)]
     lines = [_line(head), _line(["---"] * len(head))]
-    for row in rows:
-        curve, means = row.curve, [_cells(score, per_seed)[0] for score in row.scores]
+    for curve, scores in points.rows:
+        means = [_cells(score, per_seed)[0] for score in scores]
         lines.append(_line([curve.task, curve.label, curve.measure, str(len(curve.runs)), *means]))
     return "\n".join(lines) + "\n"
 
 
-def write_points_csv(rows: Sequence[Points], points: Sequence[int], by_episodes: bool, path: Path) -> None:
+def write_points_csv(points: Points, path: Path) -> None:
     """The same with all digits, a line for each point of each curve."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(["task", "algorithm", "measure", "seeds", _unit(by_episodes), *Score.__dataclass_fields__])
-        for row in rows:
-            head = [row.curve.task, row.curve.label, row.curve.measure, _list(row.curve.seeds)]
-            for point, score in zip(points, row.scores, strict=True):
-                writer.writerow([*head, point, *_values(score)])
-
-
-def _unit(by_episodes: bool) -> str:
-    return "episodes" if by_episodes else "steps"
+        writer.writerow(["task", "algorithm", "measure", "seeds", points.unit, *Score.__dataclass_fields__])
+        for curve, scores in points.rows:
+            head = [curve.task, curve.label, curve.measure, _list(curve.seeds)]
+            for place, score in zip(points.places, scores, strict=True):
+                writer.writerow([*head, place, *_values(score)])
 
 
 def _line(cells: Sequence[str]) -> str:
