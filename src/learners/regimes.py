@@ -9,6 +9,7 @@ A learner's mixing, losses and assigner are the same in both.
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any
@@ -25,11 +26,12 @@ from utils.errors import UserError
 from utils.optimisers import clipped_step, make_optimiser
 from utils.rl_utils import (
     available_probs,
+    entropy,
     epsilon_greedy_probs,
     expected_value_advantages,
     masked_mean,
-    masked_standardised,
     policy_gradient_loss,
+    standardised_advantages,
 )
 from utils.unroll import unroll
 
@@ -87,14 +89,14 @@ class ActorCritic:
         mac: the controller whose agents' policies learn.
         scheme: of the episodes.
         args: also lr of the policies, critic_lr of critic and mixer, policy_grad_norm_clip (of the policies; null: as
-            for the values), standardise_advantages, critic_output (q, or v: a value of the agent's history alone stands
-            for the values of all its actions).
+            for the values), standardise_advantages, entropy_coef (at least 0), critic_output (q, or v: a value of the
+            agent's history alone stands for the values of all its actions).
 
     Attributes:
         critic, lr, optimiser_file: as in `ValueBased`.
 
     Raises:
-        UserError: settings under which updates would not be on-policy.
+        UserError: settings under which updates would not be on-policy; a negative entropy_coef.
     """
 
     on_policy = True
@@ -102,6 +104,8 @@ class ActorCritic:
 
     def __init__(self, mac: Any, scheme: Mapping[str, Mapping[str, Any]], args: SimpleNamespace) -> None:
         check_on_policy(args)
+        if not 0 <= args.entropy_coef < math.inf:
+            raise UserError(f"entropy_coef: expected a number of at least 0, got {args.entropy_coef}")
         self.mac = mac
         self.args = args
         self.critic = _make_critic(scheme, args)
@@ -128,8 +132,8 @@ class ActorCritic:
         """One step of the policies along ``(R_t - sum_a pi_i(a) Q_i(a)) grad log pi_i``.
 
         Section 5.2 of the VAST paper: local actor-critic learning with Q_i as critic. Dead agents do not count; returns
-        statistics. With ``standardise_advantages`` what stands before grad log pi_i is brought to mean 0 and standard
-        deviation 1 over the update, which is not in the paper.
+        statistics. Two things that are not in the paper: ``standardise_advantages`` (`standardised_advantages`), and
+        ``entropy_coef``, the weight of the policies' mean entropy, which the step raises as well.
 
         Args:
             batch: B episodes of T steps, played by the present policies.
@@ -138,17 +142,20 @@ class ActorCritic:
             q_values: Q_i of every action, [B, T, N, A].
             mask: which transitions count, [B, T - 1, 1].
         """
+        entropies = entropy(policies[:, :-1])
         policies, log_probs, counted = drawn_policies(policies, batch, self.args, mask)
         advantages = expected_value_advantages(returns, q_values[:, :-1], policies)
-        weights = masked_standardised(advantages, counted) if self.args.standardise_advantages else advantages
+        weights = standardised_advantages(advantages, counted) if self.args.standardise_advantages else advantages
+        mean_entropy = masked_mean(entropies, counted)
         loss = policy_gradient_loss(log_probs, weights, counted)
+        if self.args.entropy_coef > 0:
+            loss = loss - self.args.entropy_coef * mean_entropy
         grad_norm = clipped_step(self.optimiser, self.params, loss, self.max_norm)
-        entropy = -th.xlogy(policies, policies).sum(-1)
         return {
             "policy_loss": loss,
             "policy_grad_norm": grad_norm,
             "policy_advantage": masked_mean(advantages, counted),
-            "policy_entropy": masked_mean(entropy, counted),
+            "policy_entropy": mean_entropy.detach(),
         }
 
     def cuda(self) -> None:

@@ -103,21 +103,28 @@ def build_td_lambda_targets(
     return td_lambda_targets(rewards, terminated, mask, target_qs[:, 1:], gamma, td_lambda)
 
 
-def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
-    """The mean of ``values`` over the entries that ``mask`` (broadcast to their shape) counts; 0 if none."""
-    mask = mask.expand_as(values)
-    return (values * mask).sum() / mask.sum().clamp(min=1)
+def masked_mean(values: Tensor, mask: Tensor, dim: tuple[int, ...] | None = None) -> Tensor:
+    """The mean of ``values`` over the entries that ``mask`` (broadcast to their shape) counts; 0 if none.
 
-
-def masked_standardised(values: Tensor, mask: Tensor) -> Tensor:
-    """``values`` shifted and scaled so that the entries that ``mask`` counts have mean 0 and standard deviation 1.
-
-    Where these are all equal, up to rounding, they become 0, also up to that. ``mask`` is broadcast to the shape of
-    ``values``.
+    With ``dim`` it is taken over these dimensions alone, which stay, with size 1.
     """
-    centred = values - masked_mean(values, mask)
+    mask, kept = mask.expand_as(values), dim is not None
+    return (values * mask).sum(dim, keepdim=kept) / mask.sum(dim, keepdim=kept).clamp(min=1)
+
+
+def standardised_advantages(advantages: Tensor, mask: Tensor) -> Tensor:
+    """Advantages with mean 0 at every step, over its episodes and agents, and standard deviation 1 over all steps.
+
+    The mean at step t is a baseline that knows the time, as what can still be earned depends on it. Where all
+    advantages of each step are equal, up to rounding, they become 0, also up to that.
+
+    Args:
+        advantages: [B, T, N].
+        mask: which count, broadcast to the shape of ``advantages``.
+    """
+    centred = advantages - masked_mean(advantages, mask, dim=(0, 2))
     deviation = masked_mean(centred.square(), mask).sqrt()
-    size = masked_mean(values.square(), mask).sqrt()
+    size = masked_mean(advantages.square(), mask).sqrt()
     return centred / deviation.clamp(min=1e-4 * size).clamp(min=1e-8)
 
 
@@ -202,6 +209,11 @@ def policy_gradient_loss(log_probs: Tensor, advantages: Tensor, mask: Tensor) ->
         mask: [B, T, N], 1 where the transition counts and the agent lives.
     """
     return -masked_mean(log_probs * advantages.detach(), mask)
+
+
+def entropy(policies: Tensor) -> Tensor:
+    """``-sum_a pi(a) log pi(a)`` [...] of policies [..., A], in nats; its gradient is finite where pi(a) is 0."""
+    return -(policies * policies.clamp(min=th.finfo(policies.dtype).tiny).log()).sum(-1)
 
 
 def gradient_snr(gradients: Tensor) -> Tensor:

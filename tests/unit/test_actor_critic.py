@@ -149,12 +149,12 @@ def unroll_logits(mac, batch):
     return th.stack(steps, dim=1)
 
 
-@pytest.mark.parametrize("standardised", [False, True])
+@pytest.mark.parametrize(("standardised", "coef"), [(False, 0.0), (True, 0.0), (False, 0.5), (True, 2.0)])
 @pytest.mark.parametrize("agent", ["rnn", "ff"])
 @pytest.mark.parametrize("alg", ["il_ac", "qmix_ac", "vast_qtran_ac"])
-def test_the_policies_follow_the_gradient_of_a_loop_over_living_agents(alg, agent, standardised):
-    settings = {"agent": agent, "standardise_advantages": standardised, "grad_norm_clip": 1e9, "lr": 0.0}
-    learner = ac_learner(ac_args(alg, **settings))
+def test_the_policies_follow_the_gradient_of_a_loop_over_living_agents(alg, agent, standardised, coef):
+    settings = {"agent": agent, "standardise_advantages": standardised, "entropy_coef": coef}
+    learner = ac_learner(ac_args(alg, **settings, grad_norm_clip=1e9, lr=0.0))
     batch = random_batch(learner.args, LENGTHS, CUT)
     for key in ("state", "obs", "reward"):  # nonsense behind the ends
         for b, length in enumerate(LENGTHS):
@@ -166,23 +166,55 @@ def test_the_policies_follow_the_gradient_of_a_loop_over_living_agents(alg, agen
 
     policies, q = policies_by_loop(learner, batch), unroll(learner.critic, batch)[0].detach()
     returns = returns_by_loop(learner, batch, division, 1.0)
-    terms, advantages = [], []
+    steps, terms, advantages, entropies = [], [], [], []
     for b, t in transitions():
         for i in range(learner.args.n_agents):
             if not alive[b, t, i]:
                 continue
             observed = returns[b, t][i if len(returns[b, t]) > 1 else 0]
             baseline = sum(float(policies[b, t, i, a].detach() * q[b, t, i, a]) for a in range(learner.args.n_actions))
+            steps.append(t)
             advantages.append(float(observed - baseline))
             terms.append(policies[b, t, i, batch["actions"][b, t, i, 0]].log())
-    shift, scale = (np.mean(advantages), np.std(advantages)) if standardised else (0.0, 1.0)
-    weighted = [log_prob * (advantage - shift) / scale for log_prob, advantage in zip(terms, advantages, strict=True)]
-    loss = -sum(weighted) / len(weighted)
+            entropies.append(-sum(p * p.log() for p in policies[b, t, i] if p > 0))
+    weights = standardised_by_loop(steps, advantages) if standardised else advantages
+    loss = -sum(weight * log_prob for weight, log_prob in zip(weights, terms, strict=True)) / len(terms)
+    loss = loss - coef * sum(entropies) / len(entropies)
     expected = th.autograd.grad(loss, learner.regime.params)
     assert float(stats["policy_loss"].detach()) == pytest.approx(float(loss.detach()), rel=1e-4, abs=1e-5)
     assert float(stats["policy_advantage"]) == pytest.approx(sum(advantages) / len(advantages), rel=1e-4)
     for parameter, gradient in zip(learner.regime.params, expected, strict=True):
         th.testing.assert_close(parameter.grad, gradient, rtol=1e-3, atol=1e-5)
+
+
+def standardised_by_loop(steps, advantages):
+    """Advantages less the mean of those of the same step, divided by the standard deviation of all differences."""
+    of_step = {t: [advantage for s, advantage in zip(steps, advantages, strict=True) if s == t] for t in steps}
+    centred = [advantage - np.mean(of_step[t]) for t, advantage in zip(steps, advantages, strict=True)]
+    return [float(difference / np.std(centred)) for difference in centred]
+
+
+@pytest.mark.parametrize("coef", [-0.01, math.nan, math.inf])
+def test_the_weight_of_the_entropy_is_a_number_of_at_least_0(coef):
+    with pytest.raises(UserError, match=f"^entropy_coef: expected a number of at least 0, got {coef}$"):
+        ac_learner(ac_args("qmix_ac", entropy_coef=coef))
+
+
+def test_entropy_alone_makes_policies_uniform_over_what_is_available():
+    learner = ac_learner(ac_args("qmix_ac", agent="ff", entropy_coef=1e6, lr=0.01))
+    batch = random_batch(learner.args, LENGTHS, CUT)
+    avail = batch["avail_actions"].float()
+    uniform = avail / avail.sum(-1, keepdim=True).clamp(min=1)
+    counted = th.stack([batch["state"][b, t, learner.args.agent_alive_index] > 0 for b, t in transitions()])
+
+    def distance():
+        apart = (learner.regime.policies(batch, 0.0) - uniform).abs().amax(-1).detach()
+        return float(th.stack([apart[b, t] for b, t in transitions()])[counted].mean())
+
+    before = distance()
+    for _ in range(150):
+        learner._improve_policies(batch, ())
+    assert distance() < 0.25 * before
 
 
 @pytest.mark.parametrize(("own", "norm"), [(None, 1e-3), (1e-4, 1e-4), (1e9, None)])

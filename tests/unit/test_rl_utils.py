@@ -9,15 +9,16 @@ import torch as th
 from utils import rl_utils
 from utils.rl_utils import (
     build_td_lambda_targets,
+    entropy,
     epsilon_greedy_probs,
     expected_value_advantages,
     gradient_snr,
     mask_unavailable,
     masked_mean,
-    masked_standardised,
     policy_gradient_loss,
     qtran_nopt_loss,
     qtran_opt_loss,
+    standardised_advantages,
     td_lambda_targets,
     td_loss,
     transition_mask,
@@ -239,24 +240,38 @@ def test_both_losses_vanish_where_the_sum_explains_the_joint_value():
 # --- policies ---
 
 
-def test_what_counts_is_standardised_whatever_else_there_is():
-    values = th.tensor([[[1.0, 5.0], [1e9, 3.0]]])
-    mask = th.tensor([[[1.0, 1.0], [0.0, 1.0]]])
-    standardised = masked_standardised(values, mask)
-    expected = (np.array([1.0, 5.0, 3.0]) - 3.0) / np.std([1.0, 5.0, 3.0])
-    np.testing.assert_allclose(standardised[mask > 0], expected, rtol=1e-6)
-    by_row = masked_standardised(th.tensor([[[2.0, 4.0], [9.0, 9.0]]]), th.tensor([[[1.0], [0.0]]]))
-    assert by_row[0, 0].tolist() == [-1.0, 1.0]
+def test_advantages_are_standardised_by_what_counts_of_their_step():
+    advantages = th.tensor([[[1.0, 5.0], [1e9, 3.0]], [[6.0, 1e9], [7.0, 8.0]]])
+    mask = th.tensor([[[1.0, 1.0], [0.0, 1.0]], [[1.0, 0.0], [1.0, 1.0]]])
+    standardised = standardised_advantages(advantages, mask)
+    centred = np.array([1.0 - 4.0, 5.0 - 4.0, 3.0 - 6.0, 6.0 - 4.0, 7.0 - 6.0, 8.0 - 6.0])
+    np.testing.assert_allclose(standardised[mask > 0], centred / np.std(centred), rtol=1e-6)
+
+
+def test_a_mask_of_steps_counts_for_all_agents():
+    standardised = standardised_advantages(th.tensor([[[2.0, 4.0], [9.0, 5.0]]]), th.tensor([[[1.0], [0.0]]]))
+    assert standardised[0, 0].tolist() == [-1.0, 1.0]
 
 
 @pytest.mark.parametrize("value", [0.0, 7.0, 0.1, -28.37, 400.3, 1e6 + 0.3, 1e-12])
-def test_equal_values_are_standardised_to_zeros(value):
-    standardised = masked_standardised(th.full((10, 1, 200), value), th.ones(10, 1, 1))
+def test_equal_advantages_of_a_step_are_standardised_to_zeros(value):
+    of_step = value * th.tensor([1.0, -3.0]).view(1, 2, 1)
+    standardised = standardised_advantages(of_step.expand(10, 2, 200), th.ones(10, 2, 1))
     assert float(standardised.abs().max()) < 0.01  # the rounding of their mean is not blown up
 
 
 def test_nothing_is_standardised_to_finite_numbers():
-    assert masked_standardised(th.ones(1, 3, 2), th.zeros(1, 3, 1)).isfinite().all()
+    assert standardised_advantages(th.ones(1, 3, 2), th.zeros(1, 3, 1)).isfinite().all()
+
+
+def test_the_entropy_is_that_of_a_loop_and_its_gradient_finite_for_certain_actions():
+    policies = th.tensor([[0.5, 0.5, 0.0], [1.0, 0.0, 0.0], [0.2, 0.3, 0.5], [0.0, 0.0, 0.0]], requires_grad=True)
+    expected = [-sum(p * math.log(p) for p in row if p > 0) for row in policies.tolist()]
+    entropies = entropy(policies)
+    np.testing.assert_allclose(entropies.detach(), expected, atol=1e-7)
+    entropies.sum().backward()
+    assert policies.grad is not None and policies.grad.isfinite().all()
+    assert policies.grad[2].tolist() == pytest.approx([-math.log(p) - 1 for p in (0.2, 0.3, 0.5)], rel=1e-6)
 
 
 def test_masked_actions_are_never_the_best():
