@@ -12,7 +12,7 @@ from torch import Tensor
 
 from components.episode_buffer import EpisodeBatch
 from learners.base import Learner, Stats
-from learners.regimes import acting_policies, check_on_policy, drawn_policies
+from learners.regimes import acting_policies, check_on_policy, drawn_policies, refuse_policy_keys
 from learners.values import Transitions
 from modules.critics import REGISTRY as critic_REGISTRY
 from utils.checkpoint import load_state, save_state
@@ -39,7 +39,8 @@ class COMALearner(Learner):
             steps of the critic's optimiser) and what the optimiser and the controller read.
 
     Raises:
-        UserError: agents that put out values, a mixer, or settings under which updates would not be on-policy.
+        UserError: agents that put out values, a mixer, keys of the _ac configurations, or settings under which updates
+            would not be on-policy.
     """
 
     def __init__(
@@ -188,6 +189,7 @@ def _check_settings(args: SimpleNamespace) -> None:
         raise UserError(f"agent_output_type: coma_learner needs pi_logits, got {args.agent_output_type}")
     if args.mixer not in (None, "none"):
         raise UserError(f"mixer: coma_learner takes none, got {args.mixer}")
+    refuse_policy_keys(args)
     check_on_policy(args)
 
 

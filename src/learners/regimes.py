@@ -49,6 +49,7 @@ class ValueBased:
     optimiser_file = "opt.th"
 
     def __init__(self, mac: Any, args: SimpleNamespace) -> None:
+        refuse_policy_keys(args)
         self.mac = self.critic = mac
         self.lr = args.lr
 
@@ -89,14 +90,15 @@ class ActorCritic:
         mac: the controller whose agents' policies learn.
         scheme: of the episodes.
         args: also lr of the policies, critic_lr of critic and mixer, policy_grad_norm_clip (of the policies; null: as
-            for the values), standardise_advantages, entropy_coef (at least 0), critic_output (q, or v: a value of the
-            agent's history alone stands for the values of all its actions).
+            for the values), standardise_advantages, entropy_coef, critic_output (q, or v: a value of the agent's
+            history alone stands for the values of all its actions).
 
     Attributes:
         critic, lr, optimiser_file: as in `ValueBased`.
 
     Raises:
-        UserError: settings under which updates would not be on-policy; a negative entropy_coef.
+        UserError: settings under which updates would not be on-policy; standardise_advantages with one episode an
+            update; an entropy_coef that is negative or not finite.
     """
 
     on_policy = True
@@ -104,8 +106,7 @@ class ActorCritic:
 
     def __init__(self, mac: Any, scheme: Mapping[str, Mapping[str, Any]], args: SimpleNamespace) -> None:
         check_on_policy(args)
-        if not 0 <= args.entropy_coef < math.inf:
-            raise UserError(f"entropy_coef: expected a number of at least 0, got {args.entropy_coef}")
+        _check_policy_keys(args)
         self.mac = mac
         self.args = args
         self.critic = _make_critic(scheme, args)
@@ -133,7 +134,7 @@ class ActorCritic:
 
         Section 5.2 of the VAST paper: local actor-critic learning with Q_i as critic. Dead agents do not count; returns
         statistics. Two things that are not in the paper: ``standardise_advantages`` (`standardised_advantages`), and
-        ``entropy_coef``, the weight of the policies' mean entropy, which the step raises as well.
+        ``entropy_coef``, the weight of the policies' mean entropy, which is maximised as well.
 
         Args:
             batch: B episodes of T steps, played by the present policies.
@@ -142,7 +143,7 @@ class ActorCritic:
             q_values: Q_i of every action, [B, T, N, A].
             mask: which transitions count, [B, T - 1, 1].
         """
-        entropies = entropy(policies[:, :-1])
+        entropies = entropy(policies[:, :-1])  # with a gradient, which the next line cuts off
         policies, log_probs, counted = drawn_policies(policies, batch, self.args, mask)
         advantages = expected_value_advantages(returns, q_values[:, :-1], policies)
         weights = standardised_advantages(advantages, counted) if self.args.standardise_advantages else advantages
@@ -179,6 +180,17 @@ class ActorCritic:
 def make_regime(mac: Any, scheme: Mapping[str, Mapping[str, Any]], args: SimpleNamespace) -> ValueBased | ActorCritic:
     """The regime that goes with what the agents put out: values, or policies."""
     return ActorCritic(mac, scheme, args) if args.agent_output_type == "pi_logits" else ValueBased(mac, args)
+
+
+def refuse_policy_keys(args: SimpleNamespace) -> None:
+    """Raises UserError if a key of `ActorCritic` alone is set in a run that has another way of learning."""
+    for key, off in (("standardise_advantages", False), ("entropy_coef", 0.0)):
+        value = getattr(args, key)
+        if value != off:
+            raise UserError(
+                f"{key}: expected {off}, got {value}: no part of this run has it, policies with Q_i as their critic do "
+                "(the _ac configurations)"
+            )
 
 
 def acting_policies(mac: Any, batch: EpisodeBatch) -> Tensor:
@@ -223,6 +235,17 @@ def check_on_policy(args: SimpleNamespace) -> None:
             f"batch_size={args.batch_size}: policies learn on-policy, from all new episodes and no others, so expected "
             f"one number for batch_size, buffer_size (here {args.buffer_size}) and {key} (here {due})"
         )
+
+
+def _check_policy_keys(args: SimpleNamespace) -> None:
+    """Raises UserError for policy gradients that would be none."""
+    if args.standardise_advantages and args.batch_size < 2 and not args.evaluate:
+        raise UserError(
+            f"batch_size={args.batch_size}: standardise_advantages compares the episodes of an update with each other, "
+            "so expected at least 2"
+        )
+    if not 0 <= args.entropy_coef < math.inf:
+        raise UserError(f"entropy_coef: expected a finite number of at least 0, got {args.entropy_coef}")
 
 
 def _make_critic(scheme: Mapping[str, Mapping[str, Any]], args: SimpleNamespace) -> Any:

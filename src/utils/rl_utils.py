@@ -115,8 +115,10 @@ def masked_mean(values: Tensor, mask: Tensor, dim: tuple[int, ...] | None = None
 def standardised_advantages(advantages: Tensor, mask: Tensor) -> Tensor:
     """Advantages with mean 0 at every step, over its episodes and agents, and standard deviation 1 over all steps.
 
-    The mean at step t is a baseline that knows the time, as what can still be earned depends on it. Where all
-    advantages of each step are equal, up to rounding, they become 0, also up to that.
+    The mean at step t is a baseline that knows the time, as what can still be earned depends on it. It compares
+    episodes: at a step that one episode alone reaches, or where all returns are equal, the advantages are left with
+    how agents' baselines differ. Where all advantages of each step are equal, up to rounding, they become 0, also up
+    to that.
 
     Args:
         advantages: [B, T, N].

@@ -106,6 +106,7 @@ def test_each_panel_has_one_command_for_each_curve(title):
             1.0,
         )  # local actor-critic, section 5.2
         assert config["preset"] is None and config["seed"] == 1
+        assert not config["standardise_advantages"] and config["entropy_coef"] == 0  # neither is in the paper
 
 
 @pytest.mark.parametrize("title", PANELS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import numpy as np
@@ -17,7 +18,7 @@ from learners import REGISTRY as learner_REGISTRY
 from modules.agents.ff_agent import FFAgent
 from run import build
 from utils.agent_inputs import sequence_inputs
-from utils.config import load_config
+from utils.config import load_config, load_saved_config
 from utils.errors import UserError
 from utils.unroll import unroll
 
@@ -196,8 +197,40 @@ def standardised_by_loop(steps, advantages):
 
 @pytest.mark.parametrize("coef", [-0.01, math.nan, math.inf])
 def test_the_weight_of_the_entropy_is_a_number_of_at_least_0(coef):
-    with pytest.raises(UserError, match=f"^entropy_coef: expected a number of at least 0, got {coef}$"):
+    with pytest.raises(UserError, match=f"^entropy_coef: expected a finite number of at least 0, got {coef}$"):
         ac_learner(ac_args("qmix_ac", entropy_coef=coef))
+
+
+def test_a_single_episode_has_nothing_to_be_compared_with():
+    alone = {"batch_size": 1, "buffer_size": 1, "episodes_per_update": 1, "batch_size_run": 1}
+    with pytest.raises(UserError, match="^batch_size=1: standardise_advantages compares the episodes"):
+        ac_learner(ac_args("qmix_ac", standardise_advantages=True, **alone))
+    ac_learner(ac_args("qmix_ac", standardise_advantages=True, evaluate=True, **alone))
+    ac_learner(ac_args("qmix_ac", **alone))
+
+
+@pytest.mark.parametrize("alg", ["qmix_ac", "vast_qtran_ac"])
+def test_with_two_episodes_the_policies_follow_the_rewards(alg):
+    learner = ac_learner(ac_args(alg, standardise_advantages=True, grad_norm_clip=1e9, lr=0.0))
+    batch = random_batch(learner.args, (4, 4))
+    division = subteams_of(learner, batch)
+
+    def gradient():
+        learner._improve_policies(batch, division)
+        return th.cat([parameter.grad.flatten() for parameter in learner.regime.params])
+
+    before = gradient()
+    batch["reward"][:] *= -30
+    assert th.cosine_similarity(before, gradient(), dim=0) < 0.5
+
+
+def test_a_configuration_saved_before_the_policies_keys_existed_still_plays(tmp_path):
+    config = load_config("vast_qtran_ac", "warehouse", ["seed=1"])
+    for key in ("standardise_advantages", "entropy_coef"):
+        del config[key]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    experiment = build(load_saved_config(tmp_path / "config.json", ["evaluate=true"]))
+    experiment.close()
 
 
 def test_entropy_alone_makes_policies_uniform_over_what_is_available():

@@ -513,6 +513,8 @@ def test_a_missing_file_is_named(name, tmp_path):
         ),
         ({"mixer": "qmix"}, "mixer: coma_learner takes none, got qmix"),
         ({"critic_q_fn": "comma"}, "unknown critic 'comma'"),
+        ({"entropy_coef": 0.01}, "^entropy_coef: expected 0.0, got 0.01: no part of this run has it"),
+        ({"standardise_advantages": True}, "^standardise_advantages: expected False, got True: no part of this run"),
         ({"buffer_size": 16}, "batch_size=8: policies learn on-policy"),
         ({"batch_size_run": 1}, "batch_size=8: policies learn on-policy"),
     ],

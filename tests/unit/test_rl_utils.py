@@ -241,10 +241,10 @@ def test_both_losses_vanish_where_the_sum_explains_the_joint_value():
 
 
 def test_advantages_are_standardised_by_what_counts_of_their_step():
-    advantages = th.tensor([[[1.0, 5.0], [1e9, 3.0]], [[6.0, 1e9], [7.0, 8.0]]])
+    advantages = th.tensor([[[1.0, 5.0], [1e9, 3.0]], [[6.0, 1e9], [7.0, 11.0]]])
     mask = th.tensor([[[1.0, 1.0], [0.0, 1.0]], [[1.0, 0.0], [1.0, 1.0]]])
     standardised = standardised_advantages(advantages, mask)
-    centred = np.array([1.0 - 4.0, 5.0 - 4.0, 3.0 - 6.0, 6.0 - 4.0, 7.0 - 6.0, 8.0 - 6.0])
+    centred = np.array([1.0 - 4.0, 5.0 - 4.0, 3.0 - 7.0, 6.0 - 4.0, 7.0 - 7.0, 11.0 - 7.0])
     np.testing.assert_allclose(standardised[mask > 0], centred / np.std(centred), rtol=1e-6)
 
 

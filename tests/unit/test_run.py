@@ -690,6 +690,8 @@ def test_evaluating_needs_no_memory_for_a_buffer(make, monkeypatch):
         ("vdn", ["mixer=qmix"], "mixing_embed_dim: missing"),
         ("vdn", ["mixer=qtran_base"], "mixer: qtran_base needs learner=qtran_learner, got q_learner"),
         ("vdn", ["mixer=vast_mixer"], "mixer: vast_mixer needs learner=vast_learner, got q_learner"),
+        ("vast_qmix", ["entropy_coef=0.01"], "entropy_coef: expected 0.0, got 0.01: no part of this run has it"),
+        ("qtran", ["standardise_advantages=true"], "standardise_advantages: expected False, got True: no part of"),
         ("qtran", ["mixer=vdn"], "mixer: qtran_learner needs qtran_base, got vdn"),
         ("qtran", ["mixer=none"], "mixer: qtran_learner needs qtran_base, got None"),
         ("vast_qmix", ["mixer=vdn"], "mixer: vast_learner needs vast_mixer, got vdn"),
