@@ -43,6 +43,9 @@ class ValueBased:
         critic: the controller whose outputs are Q_i.
         lr: learning rate of critic and mixer.
         optimiser_file: of the critic's and mixer's optimiser in a checkpoint.
+
+    Raises:
+        UserError: keys of `ActorCritic` alone.
     """
 
     on_policy = False
