@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch as th
 from torch import Tensor
 
-from utils.rl_utils import masked_mean
+from utils.rl_utils import entropy, masked_mean
 
 
 def member_counts(subteams: Tensor, n_subteams: int) -> Tensor:
@@ -24,9 +24,9 @@ def division_stats(subteams: Tensor, n_subteams: int, mask: Tensor) -> dict[str,
     """
     counts = member_counts(subteams, n_subteams)
     shares = counts / counts.sum(-1, keepdim=True)
-    entropy = -th.xlogy(shares, shares).sum(-1, keepdim=True)
+    spread = entropy(shares).unsqueeze(-1)
     active = (counts > 0).float().mean(-1, keepdim=True)
-    return {"subteams_active_share": masked_mean(active, mask), "assignment_entropy": masked_mean(entropy, mask)}
+    return {"subteams_active_share": masked_mean(active, mask), "assignment_entropy": masked_mean(spread, mask)}
 
 
 class DivisionDiversity:

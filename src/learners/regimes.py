@@ -241,7 +241,7 @@ def check_on_policy(args: SimpleNamespace) -> None:
 
 
 def _check_policy_keys(args: SimpleNamespace) -> None:
-    """Raises UserError for policy gradients that would be none."""
+    """Raises UserError if standardise_advantages or entropy_coef is set to what the policies cannot learn by."""
     if args.standardise_advantages and args.batch_size < 2 and not args.evaluate:
         raise UserError(
             f"batch_size={args.batch_size}: standardise_advantages compares the episodes of an update with each other, "

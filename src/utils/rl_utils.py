@@ -213,9 +213,9 @@ def policy_gradient_loss(log_probs: Tensor, advantages: Tensor, mask: Tensor) ->
     return -masked_mean(log_probs * advantages.detach(), mask)
 
 
-def entropy(policies: Tensor) -> Tensor:
-    """``-sum_a pi(a) log pi(a)`` [...] of policies [..., A], in nats; its gradient is finite where pi(a) is 0."""
-    return -(policies * policies.clamp(min=th.finfo(policies.dtype).tiny).log()).sum(-1)
+def entropy(probabilities: Tensor) -> Tensor:
+    """``-sum_a pi(a) log pi(a)`` [...] of probabilities [..., A], in nats; its gradient is finite where pi(a) is 0."""
+    return -(probabilities * probabilities.clamp(min=th.finfo(probabilities.dtype).tiny).log()).sum(-1)
 
 
 def gradient_snr(gradients: Tensor) -> Tensor:

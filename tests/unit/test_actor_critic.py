@@ -207,7 +207,7 @@ def test_a_single_episode_has_nothing_to_be_compared_with():
         ac_learner(ac_args("qmix_ac", standardise_advantages=True, **alone))
     ac_learner(ac_args("qmix_ac", standardise_advantages=True, evaluate=True, **alone))
     ac_learner(ac_args("qmix_ac", **alone))
-    pair = {key: 2 for key in ("batch_size", "buffer_size", "episodes_per_update")}
+    pair = dict.fromkeys(("batch_size", "buffer_size", "episodes_per_update"), 2)
     ac_learner(ac_args("qmix_ac", standardise_advantages=True, **{**alone, **pair}))
 
 
