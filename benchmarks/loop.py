@@ -7,7 +7,7 @@ from typing import Any
 
 from components.episode_buffer import EpisodeBatch
 from run import Experiment, build, seed_everything
-from utils.config import load_config
+from settings.load import load_config
 
 # One thing at a time: statistics come every few updates and some cost backward passes, so they are written in the first
 # update, which warms up, and never again.

@@ -21,11 +21,11 @@ from benchmarks.rows import Row
 from benchmarks.timing import Effort, alternate, repeat, stopwatch, summary
 from components.episode_buffer import EpisodeBatch
 from controllers import REGISTRY as mac_REGISTRY
+from experiment.memory import keep_freed_memory
 from learners import REGISTRY as learner_REGISTRY
 from run import describe_environment, episode_scheme
-from utils.config import to_namespace
+from settings.load import to_namespace
 from utils.logging import Logger, get_logger
-from utils.memory import keep_freed_memory
 
 Results = dict[str, float]
 

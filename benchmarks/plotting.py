@@ -19,7 +19,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
-from utils.record import Evaluation, RecordWriter
+from tracking.record import Evaluation, RecordWriter
 
 PLOT = Path(__file__).resolve().parents[1] / "src" / "plot.py"
 ALGORITHMS, TASKS = 5, 2  # of which the runs are equally many seeds

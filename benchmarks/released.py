@@ -48,11 +48,11 @@ from envs.battle import Battle
 from envs.gaussian_squeeze import GaussianSqueeze
 from envs.multiagentenv import MultiAgentEnv
 from envs.warehouse import GOALS, STATION, Warehouse, demand
+from settings.load import load_config
+from tracking.record import FILE, Evaluation, RecordWriter
 from utils.commandline import Parser, fail
-from utils.config import load_config
 from utils.errors import UserError
 from utils.files import check_writable
-from utils.record import FILE, Evaluation, RecordWriter
 
 EPISODES_A_TIME = 10  # of an update, and of an evaluation
 LEARNING_RATE = 0.001

@@ -31,12 +31,12 @@ with warnings.catch_warnings():
     from sacred.observers import FileStorageObserver, RunObserver
     from sacred.utils import print_filtered_stacktrace
 
+from settings.load import CONFIG_DIR, available, load_config, results_path
+from tracking.mongo.target import Target, choose_target
+from tracking.observers import MongoObserver, RecordObserver
 from utils.commandline import fail
-from utils.config import CONFIG_DIR, available, load_config, results_path
 from utils.errors import UserError
 from utils.files import check_writable
-from utils.mongo import Target, choose_target
-from utils.observers import MongoObserver, RecordObserver
 from utils.registry import hint
 
 EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_TERMINATED = 1, 130, 143

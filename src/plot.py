@@ -28,11 +28,11 @@ from analysis.notes import Notes
 from analysis.runs import Found, Run, default_measure, find_folders, read, select
 from analysis.scores import score_sets
 from analysis.tables import at_points, markdown, points_markdown, row, write_csv, write_points_csv
+from tracking.mongo.target import target_of_flag, target_of_url, why_silent
+from tracking.record import FILE
 from utils.commandline import Parser, fail
 from utils.errors import UserError
 from utils.files import check_writable
-from utils.mongo import target_of_flag, target_of_url, why_silent
-from utils.record import FILE
 from utils.registry import hint
 
 COLUMNS = 3  # of panels

@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from components.checkpoint import find_checkpoint
 from rendering.figures import choose_episode, draw_figure, stages
 from rendering.files import encoder, write_gif, write_mp4, write_png, write_svg
 from rendering.play import Film, play
 from run import build
-from utils.checkpoint import find_checkpoint
+from settings.load import load_config, load_saved_config, results_path
 from utils.commandline import Parser, fail
-from utils.config import load_config, load_saved_config, results_path
 from utils.errors import UserError
 from utils.files import check_writable
 

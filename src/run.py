@@ -18,20 +18,20 @@ from typing import Any
 import numpy as np
 import torch as th
 
+from components.checkpoint import find_checkpoint
 from components.episode_buffer import EpisodeBatch, ReplayBuffer, buffer_bytes, check_memory
 from components.transforms import OneHot
 from controllers import REGISTRY as mac_REGISTRY
 from envs.checks import check_dtypes
+from experiment.memory import keep_freed_memory
 from learners import REGISTRY as le_REGISTRY
 from runners import REGISTRY as r_REGISTRY
 from runners.base import Runner
-from utils.checkpoint import find_checkpoint
-from utils.config import results_path, to_namespace
+from settings.load import results_path, to_namespace
+from tracking.progress import Progress
+from tracking.record import Evaluation
 from utils.errors import UserError
 from utils.logging import Logger, get_logger
-from utils.memory import keep_freed_memory
-from utils.progress import Progress
-from utils.record import Evaluation
 
 
 def build(config: Mapping[str, Any]) -> Experiment:
@@ -41,7 +41,7 @@ def build(config: Mapping[str, Any]) -> Experiment:
     trace.
 
     Args:
-        config: resolved by `utils.config.load_config`.
+        config: resolved by `settings.load.load_config`.
 
     Raises:
         UserError: the parts cannot be built or do not fit together; names the key.

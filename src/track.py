@@ -17,11 +17,11 @@ from typing import Any
 from pymongo.database import Database
 from pymongo.errors import PyMongoError
 
+from tracking.mongo.replica import DivergedError, Replica
+from tracking.mongo.target import Target, reason, target_of_flag, target_of_url, why_silent
+from tracking.record import FILE, read_record
 from utils.commandline import Parser, fail
 from utils.errors import UserError
-from utils.mongo import Target, reason, target_of_flag, target_of_url, why_silent
-from utils.record import FILE, read_record
-from utils.replica import DivergedError, Replica
 
 
 def cli(argv: Sequence[str]) -> int:

@@ -17,7 +17,7 @@ from typing import Any
 from analysis.groups import Curve
 from analysis.notes import Notes
 from analysis.runs import Run
-from utils.record import Evaluation
+from tracking.record import Evaluation
 
 ABSOLUTE = "absolute_metrics"
 

@@ -1,4 +1,4 @@
-"""Runs from a MongoDB, as `utils.replica` or sacred's MongoObserver writes them there."""
+"""Runs from a MongoDB, as `tracking.mongo.replica` or sacred's MongoObserver writes them there."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from pymongo.errors import PyMongoError
 
 from analysis.notes import Notes
 from analysis.runs import UNREADABLE, WITHOUT_RECORD, Found, Run, check
+from tracking.mongo.target import Target, reason
+from tracking.record import Evaluation
 from utils.errors import UserError
-from utils.mongo import Target, reason
-from utils.record import Evaluation
 
 
 def find_mongo(database: Database[dict[str, Any]], target: Target, notes: Notes) -> list[Found]:

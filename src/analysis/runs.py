@@ -17,9 +17,9 @@ import numpy as np
 
 from analysis.notes import Notes
 from analysis.statistics import Array
-from utils.config import leaves
+from settings.load import leaves
+from tracking.record import FILE, Evaluation, RecordReader, read_record
 from utils.errors import UserError
-from utils.record import FILE, Evaluation, RecordReader, read_record
 
 DOMAIN_MEASURES = {
     "warehouse": "completed_orders",

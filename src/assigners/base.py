@@ -12,8 +12,8 @@ from typing import Any
 import torch as th
 from torch import Tensor, nn
 
+from components.agent_inputs import living_agents
 from components.episode_buffer import EpisodeBatch
-from utils.agent_inputs import living_agents
 from utils.errors import UserError
 
 SEED_OFFSET = 7919  # keeps the assigner's numbers apart from the run's other generators

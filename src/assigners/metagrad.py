@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from assigners.base import Assigner, Assignment
+from components.agent_inputs import agent_input_size, sequence_inputs
 from components.episode_buffer import EpisodeBatch
-from utils.agent_inputs import agent_input_size, sequence_inputs
 from utils.checks import flat_size
 from utils.rl_utils import sample_categorical
 

@@ -10,9 +10,9 @@ import torch as th
 from torch import Tensor
 
 from assigners.base import Assigner, Assignment
+from assigners.kmeans import kmeans
 from components.episode_buffer import EpisodeBatch
 from utils.errors import UserError
-from utils.kmeans import kmeans
 
 
 def centroid_count(n_subteams: int, rule: str) -> int:

@@ -10,12 +10,12 @@ import torch as th
 from torch import Tensor
 
 from components.action_selectors import REGISTRY as action_REGISTRY
+from components.agent_inputs import agent_input_size, agent_inputs, sequence_inputs, step_inputs
+from components.checkpoint import load_state, save_state
 from components.episode_buffer import EpisodeBatch, Index
+from components.unroll import knows_sequences
 from modules.agents import REGISTRY as agent_REGISTRY
-from utils.agent_inputs import agent_input_size, agent_inputs, sequence_inputs, step_inputs
-from utils.checkpoint import load_state, save_state
 from utils.errors import UserError
-from utils.unroll import knows_sequences
 
 
 class BasicMAC:

@@ -10,15 +10,15 @@ from typing import Any
 import torch as th
 from torch import Tensor
 
+from components.checkpoint import load_state, save_state
 from components.episode_buffer import EpisodeBatch
 from learners.base import Learner, Stats
+from learners.optimisers import clipped_step, make_optimiser
 from learners.regimes import acting_policies, check_on_policy, drawn_policies, refuse_policy_keys
 from learners.values import Transitions
 from modules.critics import REGISTRY as critic_REGISTRY
-from utils.checkpoint import load_state, save_state
 from utils.errors import UserError
 from utils.logging import Logger
-from utils.optimisers import clipped_step, make_optimiser
 from utils.rl_utils import (
     expected_value_advantages,
     masked_mean,

@@ -10,16 +10,17 @@ from typing import Any
 import torch as th
 from torch import Tensor, nn
 
+from components.checkpoint import load_state, save_state
 from components.episode_buffer import EpisodeBatch
+from components.unroll import unroll
 from learners.base import Learner, Stats
+from learners.optimisers import clipped_step, make_optimiser
 from learners.regimes import ActorCritic, make_regime
 from learners.values import AgentValues, NextValues, Transitions
 from modules.mixers import REGISTRY as mixer_REGISTRY
 from modules.mixers.qtran import QTran
-from utils.checkpoint import load_state, save_state
 from utils.errors import UserError
 from utils.logging import Logger
-from utils.optimisers import clipped_step, make_optimiser
 from utils.rl_utils import (
     discounted_returns,
     masked_mean,
@@ -28,7 +29,6 @@ from utils.rl_utils import (
     td_lambda_targets,
     td_loss,
 )
-from utils.unroll import unroll
 
 
 class QLearner(Learner):

@@ -17,13 +17,14 @@ from typing import Any
 import torch as th
 from torch import Tensor, nn
 
+from components.agent_inputs import living_agents
+from components.checkpoint import load_state, save_state
 from components.episode_buffer import EpisodeBatch
+from components.unroll import unroll
 from controllers import REGISTRY as mac_REGISTRY
+from learners.optimisers import clipped_step, make_optimiser
 from learners.values import AgentValues
-from utils.agent_inputs import living_agents
-from utils.checkpoint import load_state, save_state
 from utils.errors import UserError
-from utils.optimisers import clipped_step, make_optimiser
 from utils.rl_utils import (
     available_probs,
     entropy,
@@ -33,7 +34,6 @@ from utils.rl_utils import (
     policy_gradient_loss,
     standardised_advantages,
 )
-from utils.unroll import unroll
 
 
 class ValueBased:

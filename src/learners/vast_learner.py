@@ -12,16 +12,16 @@ from torch import Tensor, nn
 from assigners import REGISTRY as assigner_REGISTRY
 from assigners.base import Assignment
 from assigners.division import DivisionDiversity, division_stats, member_counts
+from components.checkpoint import load_state, save_state
 from components.episode_buffer import EpisodeBatch, concatenate
 from learners.base import Stats
+from learners.optimisers import clipped_step
 from learners.q_learner import QLearner
 from learners.values import AgentValues, Transitions
 from modules.mixers import REGISTRY as mixer_REGISTRY
 from modules.mixers.vast_mixer import VastMixer
-from utils.checkpoint import load_state, save_state
 from utils.errors import UserError
 from utils.logging import Logger
-from utils.optimisers import clipped_step
 from utils.rl_utils import expected_value_advantages, gradient_snr, masked_mean, policy_gradient_loss
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from utils.record import Evaluation, RecordWriter
+from tracking.record import Evaluation, RecordWriter
 
 COLUMNS = 3  # of a console block
 

@@ -7,7 +7,7 @@ import pytest
 import torch as th
 
 from run import build
-from utils.config import load_config
+from settings.load import load_config
 
 STEP = 120  # environment steps
 N, A = 4, 6

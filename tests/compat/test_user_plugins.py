@@ -16,12 +16,12 @@ import learners
 import modules.agents
 import modules.mixers
 from components.episode_buffer import concatenate
+from components.unroll import unroll
 from controllers.basic_controller import BasicMAC
 from modules.agents.rnn_agent import RNNAgent
 from run import build
-from utils.config import CONFIG_DIR, load_config
+from settings.load import CONFIG_DIR, load_config
 from utils.errors import UserError
-from utils.unroll import unroll
 
 EPISODE = 5  # steps
 FAST = (

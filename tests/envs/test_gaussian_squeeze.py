@@ -9,7 +9,7 @@ import pytest
 from envs.checker import check_env
 from envs.gaussian_squeeze import GaussianSqueeze, system_performance
 from run import build
-from utils.config import load_config
+from settings.load import load_config
 from utils.errors import UserError
 
 

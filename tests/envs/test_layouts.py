@@ -12,7 +12,7 @@ from envs.checker import check_env
 from envs.grid import position_scale, read_layout, regions
 from envs.warehouse import Warehouse, lattice_cells, lattice_size
 from envs.warehouse import generate_layout as warehouse_layout
-from utils.config import load_config
+from settings.load import load_config
 from utils.errors import UserError
 
 SIZES = [*range(1, 16), 17, 31, 32, 33, 64, 100, 128, 256]

@@ -15,7 +15,7 @@ from envs import REGISTRY
 from envs.checker import check_env
 from envs.warehouse import Warehouse
 from run import episode_scheme
-from utils.config import CONFIG_DIR, available, load_config
+from settings.load import CONFIG_DIR, available, load_config
 from utils.errors import UserError
 
 CONFIGS = Path(envs.__file__).parents[1] / "config" / "envs"

@@ -15,7 +15,7 @@ from envs.live import TOP_OF_SCREEN, open_view
 from envs.scene import Piece, Scene, Tile, scene_of
 from envs.warehouse import Warehouse
 from run import build
-from utils.config import load_config
+from settings.load import load_config
 from utils.errors import UserError
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from run import build
-from utils.config import load_config
+from settings.load import load_config
 
 SEED = 1
 N_AGENTS, LIMIT = 4, 50

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from utils.record import Evaluation, RecordWriter
+from tracking.record import Evaluation, RecordWriter
 
 QMIX = {"name": "qmix_ac", "learner": "q_learner", "mixer": "qmix", "agent_output_type": "pi_logits"}
 VAST = {

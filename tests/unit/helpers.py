@@ -11,7 +11,7 @@ import torch as th
 from components.episode_buffer import EpisodeBatch
 from envs.multiagentenv import MultiAgentEnv
 from run import episode_scheme
-from utils.config import load_config
+from settings.load import load_config
 from utils.logging import Logger
 
 SIZES = {"n_agents": 3, "n_actions": 4, "state_shape": 5, "obs_shape": 2, "episode_limit": 6}

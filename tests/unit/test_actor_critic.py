@@ -12,15 +12,15 @@ from helpers import empty_batch, make_args, make_logger, make_scheme, random_bat
 from vast_helpers import make_learner, random_subteams, sums_by_loop, vast_args
 
 from assigners.base import Assignment
+from components.agent_inputs import sequence_inputs
+from components.unroll import unroll
 from controllers import REGISTRY as mac_REGISTRY
 from controllers.basic_controller import BasicMAC
 from learners import REGISTRY as learner_REGISTRY
 from modules.agents.ff_agent import FFAgent
 from run import build
-from utils.agent_inputs import sequence_inputs
-from utils.config import load_config, load_saved_config
+from settings.load import load_config, load_saved_config
 from utils.errors import UserError
-from utils.unroll import unroll
 
 FLAT = ("il_ac", "vdn_ac", "qmix_ac", "qtran_ac")
 VAST = ("vast_il_ac", "vast_vdn_ac", "vast_qmix_ac", "vast_qtran_ac")

@@ -14,9 +14,9 @@ from analysis.mongo import find_mongo
 from analysis.notes import Notes
 from analysis.runs import find_folders
 from tests.unit.analysis_helpers import QMIX, VAST, line, write_run
-from utils import replica
-from utils.mongo import target_of_flag
-from utils.replica import Replica
+from tracking.mongo import replica
+from tracking.mongo.replica import Replica
+from tracking.mongo.target import target_of_flag
 
 pytestmark = needs_mongod
 NAME = "pymarl"

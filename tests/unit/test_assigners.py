@@ -13,8 +13,8 @@ from test_kmeans import reference_kmeans
 from vast_helpers import PLAIN_STATE, vast_args
 
 from assigners import REGISTRY
-from utils.agent_inputs import sequence_inputs
-from utils.config import load_config
+from components.agent_inputs import sequence_inputs
+from settings.load import load_config
 from utils.errors import UserError
 
 # Quantiles of the chi-square distribution at 0.999, by degrees of freedom.

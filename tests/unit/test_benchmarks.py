@@ -33,7 +33,7 @@ from benchmarks.report import Column, Table, circumstances, field
 from benchmarks.rows import DOMAINS, Row, all_rows
 from benchmarks.timing import Effort, alternate, repeat, summary
 from envs.batch import LoopedBatch
-from utils.config import load_config
+from settings.load import load_config
 
 PROJECT = Path(__file__).resolve().parents[2]
 ONCE = Effort(repetitions=1, seconds=0.0)

@@ -6,9 +6,9 @@ import pytest
 import torch as th
 from helpers import make_args, make_logger, make_scheme, random_batch, randomise
 
+from components.checkpoint import find_checkpoint, load_state, save_state
 from controllers.basic_controller import BasicMAC
 from learners import REGISTRY as LEARNERS
-from utils.checkpoint import find_checkpoint, load_state, save_state
 from utils.errors import UserError
 
 ALGS = pytest.mark.parametrize("alg", ["iql", "qmix", "qtran", "qtran_values", "vast_qmix"])

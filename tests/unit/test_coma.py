@@ -17,7 +17,7 @@ from learners.q_learner import Transitions
 from modules.critics import REGISTRY as critic_REGISTRY
 from modules.critics.coma import COMACritic
 from run import build
-from utils.config import CONFIG_DIR, load_config
+from settings.load import CONFIG_DIR, load_config
 from utils.errors import UserError
 from utils.rl_utils import available_probs
 

@@ -19,7 +19,7 @@ from modules.critics import REGISTRY as critic_REGISTRY
 from modules.mixers import REGISTRY as mixer_REGISTRY
 from run import build
 from runners import REGISTRY as runner_REGISTRY
-from utils.config import CONFIG_DIR, available, load_config
+from settings.load import CONFIG_DIR, available, load_config
 
 PROJECT = Path(__file__).resolve().parents[2]
 ALGS = available(CONFIG_DIR, "algs")

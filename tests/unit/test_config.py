@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 import envs
-from utils import config as config_module
-from utils.config import (
+from settings import load as config_module
+from settings.load import (
     CONFIG_DIR,
     SHIPPED,
     available,

@@ -4,7 +4,7 @@ import pytest
 import torch as th
 
 from run import build
-from utils.config import load_config
+from settings.load import load_config
 
 pytestmark = pytest.mark.skipif(not th.cuda.is_available(), reason="needs a GPU")
 

@@ -8,7 +8,7 @@ from controllers import REGISTRY as MACS
 from controllers.basic_controller import BasicMAC
 from envs.batch import LoopedBatch
 from run import build
-from utils.config import load_config
+from settings.load import load_config
 
 DOMAINS = {
     "warehouse": ("env_args.n_agents=4", "env_args.episode_limit=10"),

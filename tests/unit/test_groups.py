@@ -13,8 +13,8 @@ from analysis.groups import GROUP_BY, Curve, curve, group, note_inequalities
 from analysis.notes import Notes
 from analysis.runs import Run, find_folders, matches, read, select
 from tests.unit.analysis_helpers import QMIX, VAST, line, write_run
+from tracking.record import FILE
 from utils.errors import UserError
-from utils.record import FILE
 
 
 def load(folder: Path, measure: str | None = None) -> tuple[list[Run], Notes]:

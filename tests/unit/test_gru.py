@@ -4,7 +4,7 @@ import pytest
 import torch as th
 from torch import nn
 
-from utils.gru import gru_sequence
+from modules.agents.gru import gru_sequence
 
 
 def by_cell(cell, inputs, hidden, sizes):

@@ -7,8 +7,8 @@ import torch as th
 from sklearn.cluster import KMeans
 from torch import Tensor
 
-from utils import kmeans as module
-from utils.kmeans import MAX_ROUNDS, kmeans
+from assigners import kmeans as module
+from assigners.kmeans import MAX_ROUNDS, kmeans
 
 Point = tuple[float, float]
 

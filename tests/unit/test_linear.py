@@ -3,7 +3,7 @@
 import torch as th
 from torch import nn
 
-from utils.linear import shared_linear
+from modules.mixers.linear import shared_linear
 
 
 def test_each_layer_gives_its_own_output_of_the_shared_entries():

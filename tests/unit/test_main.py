@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 import main
-from utils.record import read_record
+from tracking.record import read_record
 
 PROJECT = Path(__file__).resolve().parents[2]
 ARGUMENTS = ("--config=toy", "--env-config=warehouse")
@@ -83,7 +83,7 @@ class Project:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        for part in ("main.py", "utils", "envs", "config"):
+        for part in ("main.py", "utils", "settings", "tracking", "envs", "config"):
             source = PROJECT / "src" / part
             copy = shutil.copytree if source.is_dir() else shutil.copy
             (root / "src").mkdir(exist_ok=True)

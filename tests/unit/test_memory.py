@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from utils.memory import keep_freed_memory
+from experiment.memory import keep_freed_memory
 
 SRC = Path(__file__).resolve().parents[2] / "src"
 # Faults: pages that the system had to provide. A tensor of 64 MB has 16,384 of 4 kB.
@@ -17,7 +17,7 @@ COUNT_FAULTS = """
 import resource, sys
 import torch as th
 sys.path.insert(0, {src!r})
-from utils.memory import keep_freed_memory
+from experiment.memory import keep_freed_memory
 if {keep}:
     assert keep_freed_memory()
 for _ in range(30):  # until the heap has found its size

@@ -22,12 +22,12 @@ from test_replica import assert_same, header, points, wait_until, write
 
 import main
 import track
-from utils import observers
+from settings.load import load_config
+from tracking import observers
+from tracking.mongo.target import Target, choose_target, target_of_flag, target_of_url
+from tracking.record import FILE, Evaluation, RecordWriter, read_lines
 from utils.commandline import fail, redact
-from utils.config import load_config
 from utils.errors import UserError
-from utils.mongo import Target, choose_target, target_of_flag, target_of_url
-from utils.record import FILE, Evaluation, RecordWriter, read_lines
 
 PASSWORD = "geheim-7f3a"
 MALFORMED = [

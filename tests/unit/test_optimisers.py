@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import pytest
 import torch as th
 
+from learners.optimisers import make_optimiser
 from utils.errors import UserError
-from utils.optimisers import make_optimiser
 
 
 def args(name):

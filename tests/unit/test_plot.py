@@ -18,7 +18,7 @@ from analysis.groups import GROUP_BY, curve, group
 from analysis.notes import Notes
 from analysis.runs import find_folders, read
 from tests.unit.analysis_helpers import QMIX, VAST, line, write_run
-from utils.record import FILE
+from tracking.record import FILE
 
 Call = Callable[..., tuple[int, str, str]]
 PICTURES = {f"{name}.{ending}" for name in ("curves", "scores", "profile", "improvement") for ending in ("png", "svg")}

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from utils.progress import Progress
+from tracking.progress import Progress
 
 SRC = Path(__file__).resolve().parents[2] / "src"
 SCRIPT = """
 import logging, sys
 sys.path.insert(0, {src!r})
 import main
-from utils.progress import Progress
+from tracking.progress import Progress
 main._set_up_logging()
 progress = Progress(0, 100)
 stats = {{"test_return_mean": [(0, 1.0), (50, -2.25)], "test_ep_length_mean": [(0, 50.0)], "loss": [(0, 3.0)],
@@ -31,7 +31,7 @@ progress.close()
 
 def test_progress_in_numbers(monkeypatch):
     clock = iter([100.0, 110.0, 115.0])
-    monkeypatch.setattr("utils.progress.time.monotonic", lambda: next(clock))
+    monkeypatch.setattr("tracking.progress.time.monotonic", lambda: next(clock))
     progress = Progress(t_start=1000, t_max=5000)
     assert progress.line(2000, 7) == "Step 2000 of 5000 | episode 7 | 100 steps/s | 0:00:30 left"
     # since the last line 1000 steps in 5 s; in all 2000 steps in 15 s, so 2000 more take 15 s

@@ -5,8 +5,8 @@ import math
 
 import pytest
 
+from tracking.record import FILE, Evaluation, RecordReader, RecordWriter, read_record
 from utils.errors import UserError
-from utils.record import FILE, Evaluation, RecordReader, RecordWriter, read_record
 
 HEADER = {"token": "vast_qmix_seed1__x", "config": {"lr": 0.5, "limit": math.inf, "env_args": {"layout": None}}}
 POINT = Evaluation(t=10, t_env=12, episodes={"return": [1.0, -2.5], "ep_length": [6, 7]})

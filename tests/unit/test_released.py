@@ -17,8 +17,8 @@ from benchmarks.released import Episode, Player, Released, Run, Steps, View, mai
 from envs.battle import Battle
 from envs.gaussian_squeeze import GaussianSqueeze
 from envs.warehouse import Warehouse
-from utils.record import read_record
-from utils.replica import run_document
+from tracking.mongo.replica import run_document
+from tracking.record import read_record
 
 N, A, K, B = 5, 4, 3, 11  # agents, actions, sub-teams, steps
 STATE, OBS = 6, 7  # entries

@@ -15,7 +15,7 @@ from assigners.base import Assigner, Assignment
 from envs import REGISTRY as ENVS
 from rendering import play as playing
 from run import build
-from utils.config import load_config
+from settings.load import load_config
 
 STEPS = 6  # of an episode
 

@@ -21,10 +21,10 @@ from pymongo.collection import Collection
 from pymongo.database import Database
 from pymongo.errors import AutoReconnect, BulkWriteError
 
-from utils import replica
-from utils.mongo import SOURCES, Delivery, target_of_flag
-from utils.record import FILE, Evaluation, RecordWriter, read_lines, read_record
-from utils.replica import DivergedError, Replica, run_document
+from tracking.mongo import replica
+from tracking.mongo.replica import DivergedError, Replica, run_document
+from tracking.mongo.target import SOURCES, Delivery, target_of_flag
+from tracking.record import FILE, Evaluation, RecordWriter, read_lines, read_record
 
 pytestmark = needs_mongod
 Data = Database[dict[str, Any]]
@@ -448,8 +448,8 @@ def test_a_server_that_hangs_is_left_alone_and_nothing_comes_twice(
 KILLED = """
 import os, signal, sys, time
 from pathlib import Path
-from utils.mongo import Delivery, target_of_flag
-from utils.record import RecordWriter
+from tracking.mongo.target import Delivery, target_of_flag
+from tracking.record import RecordWriter
 writer = RecordWriter(Path(sys.argv[1]), {header})
 Delivery(target_of_flag(sys.argv[2]), Path(sys.argv[1]), interval=60)
 for t in range(100):

@@ -18,9 +18,9 @@ from learners import REGISTRY as LEARNERS
 from run import BestAgents, Experiment, build, episode_scheme, evaluation_points
 from runners import REGISTRY as RUNNERS
 from runners.episode_runner import EpisodeRunner
-from utils.config import load_config
+from settings.load import load_config
+from tracking.record import Evaluation
 from utils.errors import UserError
-from utils.record import Evaluation
 
 TINY_WAREHOUSE = ["env_args.n_agents=4", "env_args.episode_limit=5", "batch_size=2", "buffer_size=10", "seed=3"]
 

@@ -20,7 +20,7 @@ from runners import batch_runner, parallel_runner
 from runners.base import EpisodeStatistics
 from runners.batch_runner import env_seed
 from runners.parallel_runner import Worker
-from utils.config import load_config
+from settings.load import load_config
 from utils.errors import UserError
 
 UNIT_TESTS = Path(__file__).parent

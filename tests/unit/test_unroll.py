@@ -5,13 +5,13 @@ import torch as th
 from helpers import make_args, make_scheme, random_batch, randomise
 from torch import nn
 
+from components.agent_inputs import SequenceInputs, agent_input_size, agent_inputs, sequence_inputs, step_inputs
+from components.unroll import unroll
 from controllers.basic_controller import BasicMAC
 from modules.agents import REGISTRY as AGENTS
 from modules.agents.ff_agent import FFAgent
 from modules.agents.rnn_agent import RNNAgent
-from utils.agent_inputs import SequenceInputs, agent_input_size, agent_inputs, sequence_inputs, step_inputs
 from utils.errors import UserError
-from utils.unroll import unroll
 
 
 def make_mac(cls=BasicMAC, **overrides):

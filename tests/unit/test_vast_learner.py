@@ -13,9 +13,9 @@ from vast_helpers import make_learner, random_subteams, sums_by_loop, vast_args
 from assigners import REGISTRY as assigner_REGISTRY
 from assigners.base import Assignment
 from components.episode_buffer import concatenate
+from components.unroll import unroll
 from modules.mixers.vast_mixer import VastMixer
 from utils.errors import UserError
-from utils.unroll import unroll
 
 ALGS = ("vast_il", "vast_vdn", "vast_qmix", "vast_qtran")
 LENGTHS, CUT = (3, 6, 1), (1,)  # episode 1 was cut by the time limit, the others terminated

@@ -7,7 +7,7 @@ import torch as th
 
 from assigners import REGISTRY as assigner_REGISTRY
 from run import build
-from utils.config import load_config
+from settings.load import load_config
 
 ROLLOUTS = 4  # the loop makes its first update after the last of them
 KEYS = ("state", "obs", "actions", "avail_actions", "reward", "terminated", "filled", "actions_onehot")

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from utils.agent_inputs import SequenceInputs
+from components.agent_inputs import SequenceInputs
 
 
 class FFAgent(nn.Module):

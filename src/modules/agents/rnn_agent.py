@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from utils.agent_inputs import SequenceInputs
-from utils.gru import gru_sequence
+from components.agent_inputs import SequenceInputs
+from modules.agents.gru import gru_sequence
 
 
 class RNNAgent(nn.Module):

@@ -10,8 +10,8 @@ import torch as th
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from components.agent_inputs import last_actions
 from components.episode_buffer import EpisodeBatch
-from utils.agent_inputs import last_actions
 from utils.checks import check_shape, flat_size
 
 HIDDEN_DIM = 128  # units of both hidden layers, as in PyMARL

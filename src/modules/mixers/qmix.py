@@ -7,9 +7,9 @@ from types import SimpleNamespace
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from modules.mixers.linear import shared_linear
 from utils.checks import check_shape, flat_size
 from utils.errors import UserError
-from utils.linear import shared_linear
 
 
 class QMixer(nn.Module):

@@ -13,9 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from components.episode_buffer import EpisodeBatch
+from modules.mixers.linear import shared_linear
 from utils.checks import check_shape, flat_size
 from utils.errors import UserError
-from utils.linear import shared_linear
 
 
 def mlp(in_dim: int, hidden_dim: int, hidden_layers: int, out_dim: int = 1) -> nn.Sequential:

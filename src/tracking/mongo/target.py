@@ -1,7 +1,7 @@
 """MongoDB as a second home of a run's record: where it is, and its delivery while the run goes on.
 
-The record in the run's folder is the only buffer and the truth; `utils.replica` copies it into a database. Nothing
-that MongoDB does can reach the run: the copying goes on in a process of its own (`Delivery`).
+The record in the run's folder is the only buffer and the truth; `tracking.mongo.replica` copies it into a database.
+Nothing that MongoDB does can reach the run: the copying goes on in a process of its own (`Delivery`).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:  # imported where it is needed: a run without MongoDB does wit
     import pymongo
 
 LOGGER = logging.getLogger("mongo")
-SOURCES = Path(__file__).resolve().parent.parent
+SOURCES = Path(__file__).resolve().parents[2]
 FINAL_S = 4.0  # for the last delivery, when the run has ended
 ANSWER_MS = 2000  # how long it may take to find and reach the server
 OPERATION_MS = 5000  # how long the server may take for one operation
@@ -206,7 +206,7 @@ class Delivery:
         order = {"uri": target.uri, "database": target.database, "folder": str(folder.resolve())}
         # A session of its own: Ctrl-C, which goes to all processes of the terminal's group, is meant for the run.
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "utils.replica"],
+            [sys.executable, "-m", "tracking.mongo.replica"],
             cwd=SOURCES,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

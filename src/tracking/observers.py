@@ -9,9 +9,9 @@ from typing import Any
 
 from sacred.observers import RunObserver
 
+from tracking.mongo.target import LOGGER, Delivery, Target, why_silent
+from tracking.record import RecordWriter
 from utils.logging import Logger
-from utils.mongo import LOGGER, Delivery, Target, why_silent
-from utils.record import RecordWriter
 
 INTERVAL_S = 3.0  # between deliveries to MongoDB
 

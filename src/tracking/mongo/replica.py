@@ -35,8 +35,8 @@ from pymongo.collection import Collection
 from pymongo.database import Database
 from pymongo.errors import BulkWriteError, DuplicateKeyError
 
-from utils.mongo import FINAL_S, Target, reason
-from utils.record import FILE, RecordReader, read_lines
+from tracking.mongo.target import FINAL_S, Target, reason
+from tracking.record import FILE, RecordReader, read_lines
 
 MAX_POINTS = 100_000  # in a document of metrics: below 5 MB, where MongoDB ends at 16 MB
 CHUNK = 10_000  # lines that are copied at a time
