@@ -83,7 +83,7 @@ class Project:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        for part in ("main.py", "utils", "settings", "tracking", "envs", "config"):
+        for part in ("main.py", "__about__.py", "utils", "settings", "tracking", "envs", "config"):
             source = PROJECT / "src" / part
             copy = shutil.copytree if source.is_dir() else shutil.copy
             (root / "src").mkdir(exist_ok=True)

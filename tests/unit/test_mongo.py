@@ -28,6 +28,7 @@ from tracking.mongo.target import Target, choose_target, target_of_flag, target_
 from tracking.record import FILE, Evaluation, RecordWriter, read_lines
 from utils.commandline import fail, redact
 from utils.errors import UserError
+from utils.logging import Line
 
 PASSWORD = "geheim-7f3a"
 MALFORMED = [
@@ -459,13 +460,14 @@ def test_a_run_is_the_same_whatever_mongodb_does(
     monkeypatch.setattr(observers, "INTERVAL_S", 0.2)
     server = Mongod(tmp_path / "mongod")
     told = fate(server)
-    record = RecordWriter.evaluation
+    record = RecordWriter.line
 
-    def evaluation(self: RecordWriter, point: Evaluation) -> None:
-        record(self, point)
-        told.on_evaluation()
+    def watched(self: RecordWriter, line: Line) -> None:
+        record(self, line)
+        if line["kind"] == "evaluation":
+            told.on_evaluation()
 
-    monkeypatch.setattr(RecordWriter, "evaluation", evaluation)
+    monkeypatch.setattr(RecordWriter, "line", watched)
     monkeypatch.setenv("MY_MONGO", f"mongodb://{server.address}")
     where = ("mongo_url=$MY_MONGO", "mongo_db=test", f"local_results_path={tmp_path}")
     assert main_status(*RUN, *where) == 0
