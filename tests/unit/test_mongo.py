@@ -22,6 +22,7 @@ from test_replica import assert_same, header, points, wait_until, write
 
 import main
 import track
+from __about__ import __version__
 from settings.load import load_config
 from tracking import observers
 from tracking.mongo.target import Target, choose_target, target_of_flag, target_of_url
@@ -305,6 +306,7 @@ def test_how_a_run_ended_is_in_mongodb(project: Project, mongod: Mongod, plan: s
         assert_same(client[plan], project.root / "results/sacred/1")
         run = client[plan].runs.find_one()
         assert run["status"] == status and ("fail_trace" in run) == (status == "FAILED")
+        assert run["meta"]["version"] == __version__
         assert run["config"]["plan"] == plan and run["meta"]["options"]["--mongo_db"] is None
         assert run["captured_out"] == (project.root / "results/sacred/1/cout.txt").read_text()
         assert run["start_time"] <= run["stop_time"]
