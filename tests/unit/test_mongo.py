@@ -365,7 +365,7 @@ def test_the_documented_way_to_read_works(mongod: Mongod, tmp_path: Path, capsys
     writer.end("COMPLETED")
     assert track.cli(["track.py", "push", str(tmp_path), "-m", f"{mongod.address}:pymarl"]) == 0
     capsys.readouterr()
-    text = (PROJECT / "docs/tracking.md").read_text().split("```python\n")[1].split("```")[0]
+    text = (PROJECT / "docs/tracking.md").read_text().split("### Reading it")[1].split("```python\n")[1].split("```")[0]
     exec(text.replace("localhost:27017", mongod.address), {})
     assert capsys.readouterr().out == "a vdn [(20, 2.5)]\n20 False [2.0, 3.0]\n"
 
