@@ -30,6 +30,7 @@ from runners.base import Runner
 from settings.load import results_path, to_namespace
 from tracking.progress import Progress
 from tracking.record import Evaluation
+from tracking.sinks import Run, attach_sinks
 from utils.errors import UserError
 from utils.logging import Logger, get_logger
 
@@ -225,10 +226,7 @@ class Experiment:
     def run(self, sacred_run: Any = None) -> None:
         """Trains until t_max, or evaluates; logs to sacred if given a run."""
         args = self.args
-        if sacred_run is not None:
-            self.logger.setup_sacred(sacred_run)
-        if args.use_tensorboard:
-            self.logger.setup_tb(str(results_path(vars(args)) / "tb_logs" / self.token))
+        attach_sinks(self.logger, Run(self.token, self.config, results_path(self.config), sacred_run))
         # Once more after the build, so that what a learner draws while it is built does not change the rollouts.
         seed_everything(args.seed)
         if args.evaluate:
@@ -240,7 +238,8 @@ class Experiment:
             self._train()
 
     def close(self) -> None:
-        """Closes the environments and their processes."""
+        """Closes the sinks, and the environments and their processes."""
+        self.logger.close()
         self.runner.close_env()
 
     # --- training ---

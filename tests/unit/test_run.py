@@ -163,11 +163,12 @@ class RecordStub:
         self.evaluations: list[Evaluation] = []
         experiment.logger.setup_record(self)
 
-    def stat(self, key, value, t):
-        pass
+    def line(self, line):
+        if line["kind"] == "evaluation":
+            self.evaluations.append(Evaluation.of(line))
 
-    def evaluation(self, evaluation):
-        self.evaluations.append(evaluation)
+    def close(self):
+        pass
 
 
 @pytest.mark.parametrize(
