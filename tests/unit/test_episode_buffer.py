@@ -9,7 +9,8 @@ import pytest
 import torch as th
 from helpers import empty_batch, make_args, random_batch
 
-from components.episode_buffer import EpisodeBatch, ReplayBuffer, buffer_bytes, concatenate
+from components.episode_buffer import EpisodeBatch, ReplayBuffer, concatenate
+from components.replay_buffer import buffer_bytes
 from components.transforms import OneHot, Transform
 from utils.errors import UserError
 

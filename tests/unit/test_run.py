@@ -597,7 +597,7 @@ def test_the_environment_knows_its_sizes_better_than_the_configuration(make):
 
 def test_a_run_keeps_freed_memory(make, monkeypatch):
     kept = []
-    monkeypatch.setattr("run.keep_freed_memory", lambda: kept.append(True))
+    monkeypatch.setattr("experiment.build.keep_freed_memory", lambda: kept.append(True))
     make()
     assert kept == [True]
 
@@ -715,7 +715,7 @@ def test_runs_that_start_in_the_same_second_have_tokens_of_their_own(make, monke
         def now(cls):
             return cls(2026, 1, 2, 3, 4, 5)
 
-    monkeypatch.setattr("run.datetime", Frozen)
+    monkeypatch.setattr("experiment.experiment.datetime", Frozen)
     tokens = []
     for _ in range(3):
         experiment = make(evaluate=True, test_nepisode=1)
