@@ -19,6 +19,7 @@ from experiment.experiment import Experiment
 from experiment.memory import keep_freed_memory
 from learners import REGISTRY as le_REGISTRY
 from runners import REGISTRY as r_REGISTRY
+from runners.contract import RunnerLike
 from settings.load import to_namespace
 from utils.errors import UserError
 from utils.generators import seed_everything
@@ -56,7 +57,7 @@ def build(config: Mapping[str, Any]) -> Experiment:
         raise
 
 
-def _assemble(config: Mapping[str, Any], args: SimpleNamespace, logger: Logger, runner: Any) -> Experiment:
+def _assemble(config: Mapping[str, Any], args: SimpleNamespace, logger: Logger, runner: RunnerLike) -> Experiment:
     env_info = runner.get_env_info()
     check_environment(args, env_info)
     args = runner.args = describe_environment(args, env_info)

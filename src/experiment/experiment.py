@@ -14,6 +14,7 @@ from components.episode_buffer import ReplayBuffer
 from experiment.checkpoints import Checkpoints
 from experiment.evaluation import Evaluator, Player
 from experiment.loop import Training, Updates
+from runners.contract import RunnerLike
 from settings.load import results_path
 from utils.generators import GlobalGenerators, seed_everything
 from utils.logging import Logger
@@ -26,7 +27,6 @@ class Experiment:
 
     Attributes:
         args: the configuration and what describes the environment, as plug-ins get it.
-        runner: any of `RunnerLike`, most often a `Runner`.
         learner: in PyMARL's form; has ``train``, ``cuda``, ``save_models``, ``load_models`` and maybe ``observe``.
         buffer: None when the run only evaluates.
         config: the configuration alone.
@@ -38,7 +38,7 @@ class Experiment:
 
     args: SimpleNamespace
     logger: Logger
-    runner: Any
+    runner: RunnerLike
     mac: Controller
     learner: Any
     buffer: ReplayBuffer | None

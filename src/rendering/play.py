@@ -92,7 +92,7 @@ def play(experiment: Experiment, episodes: int, explore: bool = False) -> list[F
     Raises:
         UserError: the environment does not say what it looks like.
     """
-    runner = experiment.runner
+    runner: Any = experiment.runner
     recorder = runner.env = Recorder(runner.env)
     seed_everything(experiment.args.seed)
     films = []

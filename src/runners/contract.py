@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import SimpleNamespace
 from typing import Any, Protocol
 
 from components.contracts import Controller
@@ -16,9 +17,11 @@ class RunnerLike(Protocol):
     A plug-in that inherits nothing of `Runner` may log its tests by itself, as PyMARL's runners do.
 
     Attributes:
+        args: the configuration; after the build also what describes the environment.
         t_env: environment steps of training so far. Set from outside when a checkpoint is loaded, and during tests.
     """
 
+    args: SimpleNamespace
     t_env: int
 
     def get_env_info(self) -> dict[str, Any]:

@@ -24,12 +24,10 @@ class GlobalGenerators:
         """Where each generator stands; those of GPUs only where PyTorch has used one."""
         version, numbers, gauss = random.getstate()
         numpy_state = np.random.get_state(legacy=False)
-        own = {
-            name: value.tolist() if hasattr(value, "tolist") else value for name, value in numpy_state["state"].items()
-        }
+        inner = numpy_state["state"]
         return {
             "python": [version, list(numbers), gauss],
-            "numpy": {**numpy_state, "state": own},
+            "numpy": {**numpy_state, "state": {**inner, "key": inner["key"].tolist()}},
             "torch": th.get_rng_state(),
             "cuda": th.cuda.get_rng_state_all() if th.cuda.is_initialized() else [],
         }
