@@ -31,10 +31,10 @@ with warnings.catch_warnings():
     from sacred.observers import FileStorageObserver, RunObserver
     from sacred.utils import print_filtered_stacktrace
 
-from settings.load import CONFIG_DIR, available, load_config, results_path
+from settings.load import CONFIG_DIR, available, resolve, results_path
 from tracking.mongo.target import Target, choose_target
 from tracking.observers import MongoObserver, RecordObserver
-from utils.commandline import fail
+from utils.commandline import fail, redact
 from utils.errors import UserError
 from utils.files import check_writable
 from utils.registry import hint
@@ -69,8 +69,14 @@ def _execute(argv: Sequence[str]) -> int:
         print(experiment.get_usage()[1])
         return 0
     command = _command(experiment, options)
-    config = load_config(options["--config"], options["--env-config"], options["UPDATE"])
+    settings = resolve(options["--config"], options["--env-config"], options["UPDATE"])
+    config = settings.values
     mongo = _take_mongo(config, options)
+    if command == "print_config":
+        from settings.listing import describe  # late: it looks up parts
+
+        print(redact(describe(settings)))
+        return 0
     experiment.add_config(config)
     if command != experiment.default_command:
         experiment.run(command, options=options)
@@ -147,6 +153,10 @@ def _make_sacred_experiment() -> sacred.Experiment:
     def main(_run: Any) -> Any:
         """Train, or evaluate with evaluate=True, and record the run. The default command."""
         return experiment.parts.run(_run)
+
+    @experiment.command(unobserved=True)
+    def print_config() -> None:
+        """Print every key with its value, where that comes from and what it is, and exit."""
 
     return experiment
 
