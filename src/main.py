@@ -32,11 +32,11 @@ with warnings.catch_warnings():
     from sacred.utils import print_filtered_stacktrace
 
 from __about__ import __version__
-from settings.load import CONFIG_DIR, available, load_config, results_path
+from settings.load import CONFIG_DIR, available, resolve, results_path
 from tracking.mongo.target import Target, choose_target
 from tracking.observers import MongoObserver, RecordObserver
 from tracking.sinks import check_sinks
-from utils.commandline import fail
+from utils.commandline import fail, redact
 from utils.errors import UserError
 from utils.files import check_writable
 from utils.registry import hint
@@ -74,9 +74,15 @@ def _execute(argv: Sequence[str]) -> int:
         print(f"pymarl-vast {__version__}")
         return 0
     command = _command(experiment, options)
-    config = load_config(options["--config"], options["--env-config"], options["UPDATE"])
+    settings = resolve(options["--config"], options["--env-config"], options["UPDATE"])
+    config = settings.values
     check_sinks(config)
     mongo = _take_mongo(config, options)
+    if command == "print_config":
+        from settings.listing import describe  # late: it looks up parts
+
+        print(redact(describe(settings)))
+        return 0
     experiment.add_config(config)
     if command != experiment.default_command:
         experiment.run(command, options=options)
@@ -158,6 +164,10 @@ def _make_sacred_experiment() -> sacred.Experiment:
     def main(_run: Any) -> Any:
         """Train, or evaluate with evaluate=True, and record the run. The default command."""
         return experiment.parts.run(_run)
+
+    @experiment.command(unobserved=True)
+    def print_config() -> None:
+        """Print every key with its value, where that comes from and what it is, and exit."""
 
     return experiment
 

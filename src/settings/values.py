@@ -199,6 +199,7 @@ TYPES: dict[str, tuple[type, str]] = {
     "text": (str, "text"),
     "name": (str, "text"),
     "mapping": (dict, "a mapping of keys to values"),
+    "list": (list, "a list such as [1, 2]"),
     "anything": (object, ""),
 }
 
