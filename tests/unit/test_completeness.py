@@ -298,6 +298,7 @@ TEN_EPISODES = ("batch_size=10", "buffer_size=10", "episodes_per_update=10", "ru
 LOGGING = [
     ("vast_qtran_ac", ("warehouse", 8), TEN_EPISODES),
     ("coma", ("battle", 20), RUNNERS["vector"]),
+    ("cw_qmix", ("warehouse", 8), RUNNERS["vector"]),
     ("vast_qmix", ("gaussian_squeeze", 200), RUNNERS["vector"]),
 ]
 
