@@ -94,10 +94,10 @@ def test_every_floor_is_inhabited_and_every_import_is_of_this_project_or_install
     assert arrows > 2 * len(files)
 
 
-def plant(src: Path, **texts: str) -> Path:
-    """A tree of files; two underscores in a name stand for a slash."""
+def plant(src: Path, texts: dict[str, str]) -> Path:
+    """Writes a tree of files: path without its ending, and text."""
     for name, text in texts.items():
-        path = src / f"{name.replace('__', '/')}.py"
+        path = src / f"{name}.py"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
     return src
@@ -106,26 +106,26 @@ def plant(src: Path, **texts: str) -> Path:
 @pytest.mark.parametrize(
     ("texts", "expected"),
     [
-        ({"utils__a": "from tracking.record import Record", "tracking__record": ""}, "utils.a imports tracking.record"),
-        ({"components__a": "def f():\n    import envs.b", "envs__b": ""}, "components.a imports envs.b"),
-        ({"settings__a": "if TYPE_CHECKING:\n    from run import build", "run": ""}, "settings.a imports run"),
-        ({"envs__a": "import learners", "learners____init__": ""}, "envs.a imports learners"),
-        ({"utils__a": "from .. import main", "main": ""}, "utils.a imports main"),
-        ({"analysis__a": "from experiment import loop", "experiment__loop": ""}, "analysis.a imports experiment.loop"),
-        ({"rendering__a": "from experiment import loop", "experiment__loop": ""}, None),
-        ({"experiment__a": "from rendering import b", "rendering__b": ""}, "experiment.a imports rendering.b"),
-        ({"modules__a": "from envs.b import x", "envs__b": ""}, None),
-        ({"modules__a": "from envs.b import x", "envs__b": "import modules.a"}, "circle: "),
-        ({"envs__a": "from .b import x", "envs__b": "def f():\n    from envs import a"}, "circle: "),
-        ({"utils__a": "import numpy, os", "main": "import utils.a, run", "run": "from utils import a"}, None),
+        ({"utils/a": "from tracking.record import Record", "tracking/record": ""}, "utils.a imports tracking.record"),
+        ({"components/a": "def f():\n    import envs.b", "envs/b": ""}, "components.a imports envs.b"),
+        ({"settings/a": "if TYPE_CHECKING:\n    from run import build", "run": ""}, "settings.a imports run"),
+        ({"envs/a": "import learners", "learners/__init__": ""}, "envs.a imports learners"),
+        ({"utils/a": "from .. import main", "main": ""}, "utils.a imports main"),
+        ({"analysis/a": "from experiment import loop", "experiment/loop": ""}, "analysis.a imports experiment.loop"),
+        ({"rendering/a": "from experiment import loop", "experiment/loop": ""}, None),
+        ({"experiment/a": "from rendering import b", "rendering/b": ""}, "experiment.a imports rendering.b"),
+        ({"modules/a": "from envs.b import x", "envs/b": ""}, None),
+        ({"modules/a": "from envs.b import x", "envs/b": "import modules.a"}, "circle: "),
+        ({"envs/a": "from .b import x", "envs/b": "def f():\n    from envs import a"}, "circle: "),
+        ({"utils/a": "import numpy, os", "main": "import utils.a, run", "run": "from utils import a"}, None),
     ],
 )
 def test_a_planted_fault_is_found(tmp_path, texts, expected):
-    found = [*faults(plant(tmp_path, **texts))]
+    found = [*faults(plant(tmp_path, texts))]
     assert len(found) == (expected is not None)
     assert all(fault.startswith(expected) for fault in found)
 
 
 def test_a_room_on_no_floor_is_found(tmp_path):
     with pytest.raises(AssertionError, match="src/attic: on no floor"):
-        list(faults(plant(tmp_path, utils__a="import attic.b", attic__b="")))
+        list(faults(plant(tmp_path, {"utils/a": "import attic.b", "attic/b": ""})))
