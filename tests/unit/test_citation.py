@@ -45,7 +45,8 @@ def test_citation_has_the_papers_behind_the_algorithms():
 def test_each_reference_is_complete(reference):
     assert reference["type"] == "conference-paper" and reference["collection-title"]
     assert 1993 <= reference["year"] <= 2026 and reference.get("start", 0) <= reference.get("end", 0)
-    assert reference["authors"] and all(author["family-names"] and author["given-names"] for author in reference["authors"])
+    assert reference["authors"]
+    assert all(author["family-names"] and author["given-names"] for author in reference["authors"])
 
 
 def test_licence_is_the_one_that_the_citation_names():
