@@ -20,13 +20,13 @@ from modules.critics import REGISTRY as critic_REGISTRY
 from modules.mixers import REGISTRY as mixer_REGISTRY
 from run import build
 from runners import REGISTRY as runner_REGISTRY
-from settings.load import CONFIG_DIR, available, load_config, read_yaml
+from settings.load import CONFIG_DIR, available, load_config
 
 PROJECT = Path(__file__).resolve().parents[2]
 ALGS = [alg for alg in available(CONFIG_DIR, "algs") if not alg.startswith("_")]  # those are parts of others
 ENVS = available(CONFIG_DIR, "envs")
 ALGORITHM_PAGES = {page.name: page.read_text() for page in (PROJECT / "docs" / "algorithms").glob("*.md")}
-SUBTEAM_ALGS = [alg for alg in ALGS if "eta:" in (CONFIG_DIR / "algs" / f"{alg}.yaml").read_text()]
+SUBTEAM_ALGS = [alg for alg in ALGS if "eta" in load_config(alg, "warehouse", ["seed=1"])]
 REGISTRIES = {
     "assigner": assigner_REGISTRY,
     "action_selector": action_REGISTRY,
@@ -155,13 +155,15 @@ def test_the_shipped_algorithms_are_there():
     assert {*SUBTEAM_ALGS} >= {"vast_il", "vast_vdn", "vast_qmix", "vast_qtran"}
 
 
-def test_no_algorithm_sets_what_domains_set():
-    domain_keys = {"gamma", "t_max", "test_interval", "test_nepisode"}
+@pytest.mark.parametrize("env", ["warehouse", "battle", "gaussian_squeeze"])
+def test_no_algorithm_sets_what_domains_set(env):
+    domain = yaml.safe_load((CONFIG_DIR / "envs" / f"{env}.yaml").read_text())
     for alg in ALGS:
-        keys = set(re.findall(r"^(\w+):", (CONFIG_DIR / "algs" / f"{alg}.yaml").read_text(), re.MULTILINE))
-        assert not keys & domain_keys, alg
-        on_policy = load_config(alg, "warehouse", ["seed=1"])["agent_output_type"] == "pi_logits"
-        assert ("buffer_size" in keys) == on_policy, alg
+        config = load_config(alg, env, ["seed=1"])
+        for key in ("gamma", "t_max", "test_interval", "test_nepisode"):
+            assert config[key] == domain[key], (alg, key)
+        on_policy = config["agent_output_type"] == "pi_logits"
+        assert (config["buffer_size"] == config["batch_size"] != domain["buffer_size"]) == on_policy, alg
 
 
 @pytest.mark.parametrize("on_policy", [False, True])
@@ -270,7 +272,7 @@ CONFIGS = {"default", *ALGS, *ENVS}
 
 
 def test_the_tables_of_keys_tell_the_defaults():
-    configs = {"default": read_yaml(CONFIG_DIR / "default.yaml")}
+    configs = {"default": yaml.safe_load((CONFIG_DIR / "default.yaml").read_text())}
     configs |= {alg: load_config(alg, "warehouse", ["seed=1"]) for alg in ALGS}
     configs |= {env: load_config("qmix", env, ["seed=1"]) for env in ENVS}
     shown = [*shown_defaults()]
