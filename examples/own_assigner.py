@@ -53,8 +53,8 @@ def show() -> None:
     """Trains with each assigner and prints what the learner measured of its sub-teams at the last update."""
     for name in ("fixed", "alike"):
         stats = train(COMMAND + name).stats
-        different, in_use = (stats[key][1][-1] for key in ("division_diversity", "subteams_active_share"))
-        print(f"{name}: {different:.0f} distinct sets of active sub-teams, {in_use:.0%} of the sub-teams active at a step")
+        sets, active = (stats[key][1][-1] for key in ("division_diversity", "subteams_active_share"))
+        print(f"{name}: {sets:.0f} distinct sets of active sub-teams, {active:.0%} of the sub-teams active at a step")
 
 
 if __name__ == "__main__":

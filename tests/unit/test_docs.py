@@ -1,131 +1,216 @@
-"""The documents hold together: links lead somewhere, lines can be read, results stand where the table says."""
+"""The documentation leads where it says: links, anchors, files and names in backticks; and its lines are short."""
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from functools import cache
 from pathlib import Path
 
 import pytest
 
 PROJECT = Path(__file__).resolve().parents[2]
-PAGES = sorted(
-    path
-    for path in [*PROJECT.glob("*.md"), *(PROJECT / "docs").rglob("*.md"), *(PROJECT / "examples").rglob("*.md")]
-    if path.is_file()
-)
-NAMES = [str(path.relative_to(PROJECT)) for path in PAGES]
-LONGEST = 160  # characters of a line that is no row of a table
-RESULTS = PROJECT / "docs" / "results" / "README.md"
+LONGEST = 160  # characters of a line
+FOLDERS = ("src", "docs", "tests", "benchmarks", "examples", "docker", ".ci", ".github")  # that a path may begin with
+FILE = r"[\w.\-/]*\.(?:py|md|ya?ml|toml|cff|ipynb|sh|txt|png|gif|svg)"
+PAGES = {
+    str(page.relative_to(PROJECT)): page
+    for page in sorted([*PROJECT.glob("*.md"), *(page for name in FOLDERS for page in (PROJECT / name).rglob("*.md"))])
+}
 
 
-def prose(path: Path) -> str:
-    """The text of a page without its fenced blocks."""
-    return re.sub(r"^( *)```.*?^\1```$", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+def prose(text: str) -> str:
+    """``text`` without its blocks of code."""
+    return re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
 
 
-def slug(heading: str) -> str:
-    """The anchor that GitHub gives a heading."""
-    text = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading)
-    return re.sub(r"[^\w\- ]", "", text.strip().lower()).replace(" ", "-")
+def links(text: str) -> list[str]:
+    """The targets of all links and pictures, also those that are defined by a line of their own."""
+    plain = re.sub(r"`[^`\n]*`", "", prose(text))
+    return [
+        *re.findall(r"\]\(([^()\s]+)\)", plain),
+        *re.findall(r"^\[[^\]]+\]: (\S+)$", plain, flags=re.MULTILINE),
+        *re.findall(r"(?:href|src)=\"([^\"]+)\"", plain),
+    ]
 
 
 @cache
-def sections(path: Path) -> dict[str, str]:
-    """The text below each heading of a page, up to the next one of its level or above, by its anchor."""
-    lines = path.read_text(encoding="utf-8").splitlines()
-    found: dict[str, str] = {}
-    levels: list[tuple[int, int, str]] = []  # of each heading: its level, line and anchor
-    fenced = False
-    for number, line in enumerate(lines):
-        fenced ^= line.lstrip().startswith("```")
-        if not fenced and (match := re.match(r"(#+) (.+)", line)):
-            levels.append((len(match[1]), number, slug(match[2])))
-    for place, (level, start, name) in enumerate(levels):
-        ends = (line for other, line, _ in levels[place + 1 :] if other <= level)
-        twins = sum(twin == name for _, _, twin in levels[:place])  # GitHub numbers them from 1
-        found[f"{name}-{twins}" if twins else name] = "\n".join(lines[start : next(ends, len(lines))])
+def anchors(page: Path) -> set[str]:
+    """The anchors of the headings, as GitHub makes them."""
+    seen: Counter[str] = Counter()
+    found = set()
+    for heading in re.findall(r"^#+ (.+?) *#*$", prose(page.read_text()), flags=re.MULTILINE):
+        shown = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading)
+        slug = re.sub(r"[^\w\- ]", "", shown.lower()).replace(" ", "-")
+        found.add(f"{slug}-{seen[slug]}" if seen[slug] else slug)
+        seen[slug] += 1
     return found
 
 
-def links(path: Path) -> list[str]:
-    """The targets of all links and pictures of a page that lie in this project."""
-    targets = re.findall(r"\]\(([^)\s]+)\)", re.sub(r"`[^`]*`", "", prose(path)))
-    return [target for target in targets if not re.match(r"[a-z]+:", target)]
+def fault_of_link(page: Path, target: str) -> str | None:
+    """What is wrong with a link of ``page``, if anything."""
+    if re.match(r"[a-z]+:", target):
+        return None
+    path, _, anchor = target.partition("#")
+    place = (page.parent / path).resolve() if path else page
+    if not place.exists():
+        return f"{target}: no such file"
+    if not place.is_relative_to(PROJECT):
+        return f"{target}: outside the project"
+    if place.is_dir():
+        place = place / "README.md"
+    if anchor and (place.suffix != ".md" or not place.is_file() or anchor not in anchors(place)):
+        return f"{target}: no such heading"
+    return None
 
 
-def broken(path: Path) -> list[str]:
-    """The links of a page that lead nowhere: to no file, or to no heading of it."""
-    found = []
-    for target in links(path):
-        name, _, anchor = target.partition("#")
-        page = (path.parent / name).resolve() if name else path
-        if not page.exists() or (anchor and anchor not in sections(page)):
-            found.append(target)
-    return found
+def paths(text: str) -> list[str]:
+    """What looks like a file or folder of the project in the inline code of ``text``, a command's words one by one."""
+    words = [word for code in re.findall(r"`([^`\n]+)`", prose(text)) for word in code.split()]
+    begins = "|".join(re.escape(folder) for folder in FOLDERS)
+    found = [word for word in words if re.fullmatch(rf"(?:{begins})/[\w.\-/]*|(?=[^/]+/){FILE}", word)]
+    return [word for word in found if not word.endswith("...")]
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_links_lead_somewhere(name):
-    assert broken(PROJECT / name) == []
+def matches(path: str, page: Path) -> list[Path]:
+    """The files that are meant by a path: from the project's root, from src/, or from the page. NAME is any name."""
+    pattern = re.sub(r"\bNAME\b", "*", path).rstrip("/")
+    return [found for root in (PROJECT, PROJECT / "src", page.parent) for found in root.glob(pattern)]
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_no_line_is_too_long_to_read(name):
-    lines = (PROJECT / name).read_text(encoding="utf-8").splitlines()
-    long = [number for number, line in enumerate(lines, 1) if len(line) > LONGEST and not line.startswith("|")]
-    assert long == []
+def named(text: str) -> list[tuple[str, str]]:
+    """The names that stand behind a file: pairs of ``src/file.py`` and each of "`src/file.py`: `name`, `name`"."""
+    found = re.findall(r"`([\w/]+\.py)`: ((?:`\w+`(?:, )?)+)", prose(text))
+    return [(path, name) for path, names in found for name in re.findall(r"`(\w+)`", names)]
 
 
-def test_a_broken_link_is_found(tmp_path):
-    (tmp_path / "other.md").write_text("# One\n\n```bash\n# Two\n```\n## A `b` [c](d.md)!\n## One\n")
-    page = tmp_path / "page.md"
-    page.write_text(
-        "# Here\n[a](other.md#one) [b](other.md#two) [c](gone.md) ![d](gone.png) [e](#here) [f](#there) "
-        "[g](https://example.org/gone) [h](other.md#a-b-c) [i](other.md#one-1) `[j](gone.md)`\n"
-    )
-    assert broken(page) == ["other.md#two", "gone.md", "gone.png", "#there"]
+@pytest.mark.parametrize("page", PAGES)
+def test_every_link_leads_somewhere(page):
+    faults = [fault_of_link(PAGES[page], target) for target in links(PAGES[page].read_text())]
+    assert not [fault for fault in faults if fault]
 
 
-# --- the table of results ---
+@pytest.mark.parametrize("page", PAGES)
+def test_every_file_in_backticks_exists(page):
+    missing = [path for path in paths(PAGES[page].read_text()) if not matches(path, PAGES[page])]
+    assert not missing
 
 
-def result_rows() -> list[list[str]]:
-    """The cells of each row of the first table of docs/results/README.md."""
-    table = re.search(r"(?:^\|.*\n)+", RESULTS.read_text(encoding="utf-8"), re.MULTILINE)
-    assert table is not None
-    head, _, *rows = [[cell.strip() for cell in row.strip("|").split("|")] for row in table[0].splitlines()]
-    assert head == ["task, measure", "regime", "algorithm", "result", "seeds", "budget", "commit", "command and more"]
-    return rows
+@pytest.mark.parametrize("page", PAGES)
+def test_every_name_behind_a_file_is_defined_in_it(page):
+    missing = [
+        (path, name)
+        for path, name in named(PAGES[page].read_text())
+        if not any(
+            re.search(rf"^ *(?:def|class) {name}\b|^{name}\b.* = ", source.read_text(), re.MULTILINE)
+            for source in matches(path, PAGES[page])
+        )
+    ]
+    assert not missing
 
 
-ROWS = result_rows()
+@pytest.mark.parametrize("page", PAGES)
+def test_no_line_is_long(page):
+    lines = enumerate(PAGES[page].read_text().splitlines(), 1)
+    allowed = re.compile(r"\||(?:[-*] )?<?https?://\S+$")  # rows of tables, and lines that are one address
+    assert not [number for number, line in lines if len(line) > LONGEST and not allowed.match(line)]
 
 
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: " ".join(row[:3]))
-def test_a_result_stands_where_the_table_says(row):
-    task, _, algorithm, result, seeds, budget, commit, link = row
-    name, anchor = re.fullmatch(r"\[section\]\(([\w.]+)#(.+)\)", link).groups()
-    page = RESULTS.parent / name
-    section, text = sections(page)[anchor], page.read_text(encoding="utf-8")
-    assert result in section
-    (config,) = re.findall(r"`(\w+)`", algorithm)
-    assert re.search(rf"\b{config}\b", section)
-    assert task.split(",")[0] in section
-    assert "python src/main.py --config=" in text
-    ours = re.findall(r"[\d,]{4,}", budget)
-    assert ours and all(number in text or number.replace(",", "") in text for number in ours)
-    assert commit == "not noted" or all(one in text for one in commit.split(", "))
-    if result.count(", ") >= 1:  # every seed is listed
-        assert result.count(",") + 1 == int(seeds)
+# --- the checks themselves ---
 
 
-def test_the_table_has_each_algorithm_of_a_task_and_regime_once_and_the_best_first():
-    groups: dict[tuple[str, str], list[tuple[str, str]]] = {}
-    for task, regime, algorithm, result, *_ in ROWS:
-        groups.setdefault((task, regime), []).append((algorithm.split("`")[1], result))
-    for rows in groups.values():
-        names = [name for name, _ in rows]
-        assert len({*names}) == len(names)
-        means = [float(result.split(" ")[0]) for _, result in rows if "⁻" not in result]
-        assert means == sorted(means, reverse=True)
+@pytest.fixture
+def page(tmp_path, monkeypatch):
+    """A page in a project of another page and one source."""
+    monkeypatch.setitem(globals(), "PROJECT", tmp_path)
+    monkeypatch.setitem(globals(), "PAGES", {"page.md": tmp_path / "page.md"})
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src" / "part.py").write_text("class Part:\n    def go(self): ...\n\n\nLIMIT: int = 3\n")
+    (tmp_path / "other.md").write_text("# One `two`\n\n```\n# three\n```\n\n## Same\n\n## Same\n")
+    return tmp_path / "page.md"
+
+
+@pytest.mark.parametrize(
+    ("target", "fault"),
+    [
+        ("other.md#one-two", None),
+        ("other.md#same-1", None),
+        ("src/part.py", None),
+        ("https://example.org/nowhere", None),
+        ("other.md#three", "no such heading"),
+        ("other.md#same-2", "no such heading"),
+        ("src/part.py#one", "no such heading"),
+        ("src#one", "no such heading"),
+        ("missing.md", "no such file"),
+        ("..", "outside"),
+    ],
+)
+def test_a_link_is_held_against_files_and_headings(page, target, fault):
+    page.write_text(f"See [this]({target}), `[not this](nowhere.md)`.\n\n```\n[nor](this.md)\n```\n")
+    (found,) = links(page.read_text())
+    problem = fault_of_link(page, found)
+    assert problem is None if fault is None else fault in problem
+
+
+def test_links_of_all_forms_are_found():
+    assert links('![a](b.png) [c]\n\n[c]: d.md\n\n<img src="e.png">') == ["b.png", "d.md", "e.png"]
+
+
+@pytest.mark.parametrize(
+    ("code", "found"),
+    [
+        ("src/part.py", ["src/part.py"]),
+        ("python src/part.py --flag", ["src/part.py"]),
+        ("src/", ["src/"]),
+        ("src/gone/", ["src/gone/"]),
+        ("config/algs/NAME.yaml", ["config/algs/NAME.yaml"]),
+        ("part.py", []),  # a name, wherever it is
+        ("results/sacred/1/run.json", []),
+        ("# src/...", []),
+        ("1/4", []),
+    ],
+)
+def test_a_file_in_backticks_is_recognised(code, found):
+    assert paths(f"See `{code}`.\n```\n`src/hidden.py`\n```\n") == found
+
+
+def test_a_file_is_looked_for_from_the_root_from_src_and_from_the_page(page):
+    assert matches("src/part.py", page) and matches("part.py", page) and matches("src/NAME.py", page)
+    assert not matches("src/gone.py", page) and not matches("names/part.py", page)
+
+
+def test_a_file_that_is_missing_is_found(page):
+    page.write_text("`src/part.py`, `src/gone.py`")
+    with pytest.raises(AssertionError):
+        test_every_file_in_backticks_exists("page.md")
+    page.write_text("`src/part.py`")
+    test_every_file_in_backticks_exists("page.md")
+
+
+@pytest.mark.parametrize(("name", "is_there"), [("Part", True), ("go", True), ("LIMIT", True), ("Par", False)])
+def test_a_name_that_is_missing_is_found(page, name, is_there):
+    page.write_text(f"`src/part.py`: `Part`, `{name}`, and `more`.")
+    if is_there:
+        test_every_name_behind_a_file_is_defined_in_it("page.md")
+    else:
+        with pytest.raises(AssertionError):
+            test_every_name_behind_a_file_is_defined_in_it("page.md")
+
+
+@pytest.mark.parametrize(
+    ("line", "is_fine"),
+    [
+        ("x" * 160, True),
+        ("x" * 161, False),
+        ("| " + "x" * 161, True),  # a row of a table
+        ("https://example.org/" + "x" * 161, True),
+        ("See https://example.org/" + "x" * 161, False),
+    ],
+)
+def test_a_long_line_is_found(page, line, is_fine):
+    page.write_text(f"short\n{line}\n")
+    if is_fine:
+        test_no_line_is_long("page.md")
+    else:
+        with pytest.raises(AssertionError):
+            test_no_line_is_long("page.md")
