@@ -68,7 +68,7 @@ VARIANTS = {
 CHECKPOINTS = Path(__file__).resolve().parent / "checkpoints"
 _VALUES = ("batch_size=16", "buffer_size=100", "episodes_per_update=2", "lr=0.005", "td_lambda=0.8")
 TRAINED = {
-    "qtran": _VALUES,
+    "qtran": (*_VALUES, "t_max=1500"),  # later its agents attack, whatever they see
     "vast_qmix": _VALUES,
     "vast_qtran_ac": ("batch_size=8", "buffer_size=8", "episodes_per_update=8", "lr=0.003", "critic_lr=0.003"),
 }
@@ -101,14 +101,8 @@ def runs_of_checkpoints() -> dict[str, list[str]]:
 
 def training_of_checkpoint(alg: str) -> list[str]:
     """The command line that makes a checkpoint; Battle, because there all that agents do shows in the returns."""
-    learning = (
-        *TRAINED[alg],
-        "target_update_interval=20",
-        "batch_size_run=8",
-        "t_max=6000",
-        "epsilon_anneal_time=4000",
-    )
-    return [*command_line(alg, "battle", "vector"), *learning, "env_args.n_agents=4", "test_interval=9000"]
+    words = [*command_line(alg, "battle", "vector"), "env_args.n_agents=4", "batch_size_run=8", "test_interval=6000"]
+    return [*words, "t_max=6000", "epsilon_anneal_time=4000", "target_update_interval=20", *TRAINED[alg]]
 
 
 def command_line(alg: str, env: str, runner: str) -> list[str]:
