@@ -17,7 +17,7 @@ import numpy as np
 
 from analysis.notes import Notes
 from analysis.statistics import Array
-from settings.load import leaves
+from settings.sources import leaves
 from tracking.record import FILE, Evaluation, RecordReader, read_record
 from utils.errors import UserError
 

@@ -316,6 +316,7 @@ def load(name: str, settings: list[str]) -> Callable[..., Any]:
         UserError: no such environment, module or class, or a setting that is not key=value.
     """
     from envs import REGISTRY  # here, because a script must put src on the path first
+    from settings.sources import file_layers
     from utils.errors import UserError
 
     arguments = {}
@@ -327,8 +328,9 @@ def load(name: str, settings: list[str]) -> Callable[..., Any]:
     module_name, colon, class_name = name.partition(":")
     if not colon:
         path = SRC / "config" / "envs" / f"{name}.yaml"
-        defaults = yaml.safe_load(path.read_text())["env_args"] if path.exists() else {}
-        return partial(REGISTRY[name], **{**defaults, **arguments})
+        for layer in reversed(file_layers(path) if path.exists() else []):
+            arguments = layer.values.get("env_args", {}) | arguments
+        return partial(REGISTRY[name], **arguments)
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
