@@ -25,8 +25,15 @@ class Loop:
 
     def __init__(self, config: dict[str, Any]) -> None:
         self.experiment: Experiment = build(config)
+        assert self.experiment.training is not None
+        self.updates = self.experiment.training.updates
         seed_everything(config["seed"])  # as a run does: one seed, one first batch of episodes
         self.episode = 0
+
+    @property
+    def t_env(self) -> int:
+        """Environment steps so far."""
+        return self.experiment.runner.t_env
 
     def rollout(self) -> EpisodeBatch:
         """One training rollout: an episode in every environment of the runner."""
@@ -34,54 +41,41 @@ class Loop:
 
     def test(self) -> EpisodeBatch:
         """One test rollout."""
-        return self.experiment.runner.run(test_mode=True)
+        return self.experiment.player.rollout(self.experiment.mac, self.t_env)
 
     def update(self, batch: EpisodeBatch) -> None:
         """Stores new episodes and, once the buffer holds enough of them, makes one update."""
         self.store(batch)
-        if self.buffer.can_sample(self.batch_size):
+        if self.updates.can_sample:
             self.train(self.sample())
 
     def store(self, batch: EpisodeBatch) -> None:
         """Puts new episodes into the buffer, and shows them to a learner that wants them."""
         self.episode += batch.batch_size
-        self.buffer.insert_episode_batch(batch)
-        self.show(batch)
+        self.updates.store(batch, self.t_env, self.episode)
 
     def show(self, batch: EpisodeBatch) -> None:
         """Shows the newest episodes to a learner that wants them."""
-        if hasattr(self.experiment.learner, "observe"):
-            self.experiment.learner.observe(batch, self.experiment.runner.t_env, self.episode)
+        self.updates.show(batch, self.t_env, self.episode)
 
     def sample(self) -> EpisodeBatch:
         """The episodes of an update, cut to the longest of them."""
-        sample = self.buffer.sample(self.batch_size)
-        return sample[:, : sample.max_t_filled()]
+        return self.updates.sample()
 
     def train(self, sample: EpisodeBatch) -> None:
         """The learner's update."""
-        self.experiment.learner.train(sample, self.experiment.runner.t_env, self.episode)
+        self.updates.train(sample, self.t_env, self.episode)
 
     def fill(self) -> None:
         """Rollouts and the update after them, until one was made: what is compiled or built once is then there."""
         while True:
             self.update(self.rollout())
-            if self.buffer.can_sample(self.batch_size):
+            if self.updates.can_sample:
                 return
 
     def close(self) -> None:
         """Closes the environments."""
         self.experiment.close()
-
-    @property
-    def buffer(self) -> Any:
-        """The replay buffer."""
-        return self.experiment.buffer
-
-    @property
-    def batch_size(self) -> int:
-        """Episodes of an update."""
-        return self.experiment.args.batch_size
 
 
 def steps_of(batch: EpisodeBatch) -> int:

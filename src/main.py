@@ -31,9 +31,11 @@ with warnings.catch_warnings():
     from sacred.observers import FileStorageObserver, RunObserver
     from sacred.utils import print_filtered_stacktrace
 
+from __about__ import __version__
 from settings.load import CONFIG_DIR, available, resolve, results_path
 from tracking.mongo.target import Target, choose_target
 from tracking.observers import MongoObserver, RecordObserver
+from tracking.sinks import check_sinks
 from utils.commandline import fail, redact
 from utils.errors import UserError
 from utils.files import check_writable
@@ -68,9 +70,13 @@ def _execute(argv: Sequence[str]) -> int:
     if options["help"] or options["--help"]:
         print(experiment.get_usage()[1])
         return 0
+    if options["--version"]:
+        print(f"pymarl-vast {__version__}")
+        return 0
     command = _command(experiment, options)
     settings = resolve(options["--config"], options["--env-config"], options["UPDATE"])
     config = settings.values
+    check_sinks(config)
     mongo = _take_mongo(config, options)
     if command == "print_config":
         from settings.listing import describe  # late: it looks up parts
@@ -108,7 +114,7 @@ def _train(
         *observers,
     ]
     try:
-        experiment.run(experiment.default_command, info={}, options=options)
+        experiment.run(experiment.default_command, info={}, meta_info={"version": __version__}, options=options)
     except UserError:
         raise
     except Exception as error:
@@ -136,13 +142,18 @@ def _env_config_option(_name: str, _run: Any) -> None:
     """Environment: the name of a file in src/config/envs, without .yaml."""
 
 
+@cli_option("-V", "--version", is_flag=True)
+def _version_option(_given: bool, _run: Any) -> None:
+    """Print the version of this project and exit."""
+
+
 def _make_sacred_experiment() -> sacred.Experiment:
     sacred.SETTINGS.CAPTURE_MODE = "sys"  # "fd" hangs when worker processes inherit its pipes
     sacred.SETTINGS.CONFIG.READ_ONLY_CONFIG = False
     experiment = sacred.Experiment(
         "pymarl-vast",
         base_dir=str(CONFIG_DIR.parent),
-        additional_cli_options=[_config_option, _env_config_option],
+        additional_cli_options=[_config_option, _env_config_option, _version_option],
         save_git_info=_git_works(),
     )
     experiment.logger = logging.getLogger()

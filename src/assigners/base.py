@@ -95,3 +95,12 @@ class Assigner(nn.Module, ABC):
         if device not in self._generators:
             self._generators[device] = th.Generator(device).manual_seed(self.args.seed + SEED_OFFSET)
         return self._generators[device]
+
+    def generator_states(self) -> dict[str, Tensor]:
+        """Where the random numbers are, by device."""
+        return {str(device): generator.get_state() for device, generator in self._generators.items()}
+
+    def load_generator_states(self, states: Mapping[str, Tensor]) -> None:
+        """Goes on where `generator_states` was taken."""
+        for device, state in states.items():
+            self.generator(th.device(device)).set_state(state)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch as th
 from torch import Tensor
 
@@ -53,3 +56,12 @@ class DivisionDiversity:
             if self._episodes == self.EPISODES:
                 self.latest = len(self._seen)
                 self._seen, self._episodes = set(), 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """What was seen so far; the sets of active sub-teams as text, which is safe to store."""
+        return {"latest": self.latest, "episodes": self._episodes, "seen": sorted(step.hex() for step in self._seen)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Takes over what `state_dict` gave."""
+        self.latest, self._episodes = state["latest"], state["episodes"]
+        self._seen = {bytes.fromhex(step) for step in state["seen"]}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from types import SimpleNamespace
+from typing import Any
 
 import torch as th
 
@@ -13,10 +15,11 @@ from utils.rl_utils import mask_unavailable, sample_categorical
 REGISTRY = Registry("action_selector")
 
 
-class EpsilonGreedyActionSelector:
-    """Greedy in the agents' Q-values, a uniformly random available action with probability epsilon.
+class AnnealedSelector:
+    """What selectors with an exploration rate share.
 
-    ``epsilon`` is the rate that the last call used.
+    Attributes:
+        epsilon: the rate that the last call used.
     """
 
     def __init__(self, args: SimpleNamespace) -> None:
@@ -24,6 +27,18 @@ class EpsilonGreedyActionSelector:
             args.epsilon_start, args.epsilon_finish, args.epsilon_anneal_time, decay="linear"
         )
         self.epsilon = self.schedule.eval(0)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The rate; the schedule itself only depends on the step that it is asked for."""
+        return {"epsilon": self.epsilon}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Takes over the rate."""
+        self.epsilon = state_dict["epsilon"]
+
+
+class EpsilonGreedyActionSelector(AnnealedSelector):
+    """Greedy in the agents' Q-values, a uniformly random available action with probability epsilon."""
 
     def select_action(
         self, agent_inputs: th.Tensor, avail_actions: th.Tensor, t_env: int, test_mode: bool = False
@@ -38,14 +53,11 @@ class EpsilonGreedyActionSelector:
         return th.where(explore, random, greedy)
 
 
-class MultinomialActionSelector:
+class MultinomialActionSelector(AnnealedSelector):
     """Samples from the agents' action probabilities; greedy in tests if ``test_greedy``."""
 
     def __init__(self, args: SimpleNamespace) -> None:
-        self.schedule = DecayThenFlatSchedule(
-            args.epsilon_start, args.epsilon_finish, args.epsilon_anneal_time, decay="linear"
-        )
-        self.epsilon = self.schedule.eval(0)
+        super().__init__(args)
         self.test_greedy = args.test_greedy
 
     def select_action(

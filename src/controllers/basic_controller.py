@@ -16,6 +16,7 @@ from components.episode_buffer import EpisodeBatch, Index
 from components.unroll import knows_sequences
 from modules.agents import REGISTRY as agent_REGISTRY
 from utils.errors import UserError
+from utils.parts import load_states, states_of
 
 
 class BasicMAC:
@@ -117,6 +118,17 @@ class BasicMAC:
     def load_state(self, other_mac: BasicMAC) -> None:
         """Copies the parameters of another controller."""
         self.agent.load_state_dict(other_mac.agent.state_dict())
+
+    def state_dict(self) -> dict[str, Any]:
+        """Parameters, and what the action selector remembers; agents forget between two rollouts."""
+        return states_of(self._parts())
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Goes on from such a state."""
+        load_states(self._parts(), state_dict)
+
+    def _parts(self) -> dict[str, Any]:
+        return {"agent": self.agent, "action_selector": self.action_selector}
 
     def cuda(self) -> None:
         """Moves the network to the GPU."""

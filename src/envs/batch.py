@@ -13,6 +13,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from envs.checks import is_over
+from envs.state import EnvState, env_state, load_env_state
+
 IntArray = npt.NDArray[np.int64]
 
 
@@ -80,6 +83,15 @@ class EnvBatch(ABC):
     def info(self, number: int) -> dict[str, Any]:
         """The info dict of the last step of environment ``number``."""
 
+    def states(self) -> list[EnvState]:
+        """The state of each environment, between two episodes."""
+        return [env_state(env) for env in self.envs]
+
+    def load_states(self, states: Sequence[EnvState]) -> None:
+        """Gives the environments their states back."""
+        for env, state in zip(self.envs, states, strict=True):
+            load_env_state(env, state)
+
 
 class LoopedBatch(EnvBatch):
     """Environments of any kind, stepped one after the other."""
@@ -101,11 +113,12 @@ class LoopedBatch(EnvBatch):
 
     def step(self, acting: IntArray, actions: IntArray) -> Outcomes:
         results = [self.envs[b].step(chosen) for b, chosen in zip(acting, actions, strict=True)]
-        rewards, ended, infos = zip(*results, strict=True)
+        rewards, flags, infos = zip(*results, strict=True)
+        ended = [is_over(flag, int(b)) for b, flag in zip(acting, flags, strict=True)]
         for b, info in zip(acting, infos, strict=True):
             self._infos[b] = info
         limited = [bool(info.get("episode_limit", False)) for info in infos]
-        return Outcomes(np.array(rewards, dtype=np.float64), np.array(ended, dtype=bool), np.array(limited))
+        return Outcomes(np.array(rewards, dtype=np.float64), np.array(ended), np.array(limited))
 
     def info(self, number: int) -> dict[str, Any]:
         return self._infos[number]

@@ -54,3 +54,23 @@ def check_dtypes(dtypes: Any) -> None:
             raise UserError(
                 f"get_env_info()['dtypes']: expected one of {', '.join(STORED_DTYPES)} for '{key}', got {name!r}"
             )
+
+
+def is_over(terminated: Any, number: int = 0) -> bool:
+    """The one rule of what an environment's ``step`` may return as ``terminated``: one truth value for the team.
+
+    Args:
+        terminated: what came; NumPy's and PyTorch's scalars will do.
+        number: of the environment among several, for the message.
+
+    Raises:
+        UserError: it is a list, a dict or the like, which Python would count as true as soon as it is not empty.
+    """
+    if isinstance(terminated, (bool, np.bool_)):
+        return bool(terminated)
+    if isinstance(terminated, (int, float)) or getattr(terminated, "ndim", None) == 0:
+        return bool(terminated)
+    raise UserError(
+        f"environment {number}: step() returned terminated={terminated!r}: expected True or False for the whole team; "
+        "if agents end one by one, return all(...) of theirs"
+    )

@@ -11,6 +11,8 @@ from torch import Tensor
 from components.episode_buffer import EpisodeBatch
 from utils.rl_utils import mask_unavailable, transition_mask
 
+Stats = dict[str, Tensor]  # what an update logs: one number each
+
 
 class AgentValues:
     """The agents' values of a batch of B episodes and T steps, on which all losses are built.
@@ -26,7 +28,7 @@ class AgentValues:
         greedy: their values, [B, T, N].
     """
 
-    def __init__(self, batch: EpisodeBatch, q: Tensor, hidden: Tensor | None) -> None:
+    def __init__(self, batch: EpisodeBatch, q: Tensor, hidden: Tensor | None = None) -> None:
         self.q, self.hidden = q, hidden
         self._batch = batch
 
@@ -41,21 +43,6 @@ class AgentValues:
     @cached_property
     def greedy(self) -> Tensor:
         return self.q.gather(-1, self.greedy_actions).squeeze(-1)
-
-
-@dataclass(frozen=True)
-class NextValues:
-    """What targets bootstrap from; entry t is that of step t + 1, and nothing has a gradient.
-
-    Attributes:
-        actions: whose values count, [B, T - 1, N, 1].
-        values: the target network's values of these, [B, T - 1, N].
-        hidden: the target network's memories, [B, T - 1, N, H], or None.
-    """
-
-    actions: Tensor
-    values: Tensor
-    hidden: Tensor | None
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,11 @@ import torch as th
 
 from components.episode_buffer import EpisodeBatch
 from envs.scene import Scene, scene_of
+from experiment.experiment import Experiment
 from rendering.draw import Painter
 from rendering.shapes import Drawing
-from run import Experiment, seed_everything
 from utils.checks import check_shape
+from utils.generators import seed_everything
 
 IntArray = npt.NDArray[np.int64]
 
@@ -91,12 +92,12 @@ def play(experiment: Experiment, episodes: int, explore: bool = False) -> list[F
     Raises:
         UserError: the environment does not say what it looks like.
     """
-    runner = experiment.runner
+    runner: Any = experiment.runner
     recorder = runner.env = Recorder(runner.env)
     seed_everything(experiment.args.seed)
     films = []
     for _ in range(episodes):
-        batch = runner.run(test_mode=not explore)
+        batch = experiment.player.rollout(experiment.mac, runner.t_env, explore)
         films.append(_film(experiment, batch[:, : len(recorder.scenes)], recorder.scenes))
     return films
 

@@ -62,7 +62,7 @@ class BatchRunner(Runner):
         Returns:
             The episodes, [batch_size_run, episode_limit + 1]; the last filled step of each holds its final state.
         """
-        self.batch = self._new_batch()
+        self.batch = self.new_batch()
         self._start()
         self.mac.init_hidden(batch_size=self.batch_size)
         acting, t = np.arange(self.batch_size), 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,6 +10,8 @@ import torch as th
 
 from components.episode_buffer import EpisodeBatch
 from envs import REGISTRY as env_REGISTRY
+from envs.checks import is_over
+from envs.state import EnvState, env_state, load_env_state
 from runners.base import Runner, observe, outcome
 from utils.errors import UserError
 from utils.logging import Logger
@@ -40,9 +43,17 @@ class EpisodeRunner(Runner):
         """Closes the environment."""
         self.env.close()
 
+    def env_states(self) -> list[EnvState]:
+        """The state of its one environment."""
+        return [env_state(self.env)]
+
+    def load_env_states(self, states: Sequence[EnvState]) -> None:
+        """Gives the environment its state back."""
+        load_env_state(self.env, states[0])
+
     def reset(self) -> None:
         """Starts a new episode and an empty batch."""
-        self.batch = self._new_batch()
+        self.batch = self.new_batch()
         self.env.reset()
         self.t = 0
 
@@ -55,13 +66,14 @@ class EpisodeRunner(Runner):
         """
         self.reset()
         self.mac.init_hidden(batch_size=self.batch_size)
-        terminated, episode_return, info = False, 0.0, {}
-        while not terminated:
+        over, episode_return, info = False, 0.0, {}
+        while not over:
             self.batch.update(observe(self.env), ts=self.t)
             actions = self._act(test_mode)
             reward, terminated, info = self.env.step(actions[0])
+            over = is_over(terminated)
             episode_return += reward
-            self.batch.update(outcome(reward, terminated, info), ts=self.t)
+            self.batch.update(outcome(reward, over, info), ts=self.t)
             self.t += 1
         self.batch.update(observe(self.env), ts=self.t)
         self._act(test_mode)  # of the final state, which some learners read

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import pickle
 import random
 import signal
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from multiprocessing import Pipe, Process
 from multiprocessing.connection import Connection
 from types import SimpleNamespace
@@ -13,9 +14,12 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from envs.checks import is_over
+from envs.state import env_state, load_env_state
 from runners.base import observe, outcome
 from runners.batch_runner import BatchRunner, BoolArray, FloatArray, IntArray, env_maker, env_seed
 from utils.errors import UserError
+from utils.generators import GlobalGenerators
 from utils.logging import Logger
 
 CLOSE_TIMEOUT = 5  # seconds that a worker gets to close its environment before it is killed
@@ -52,18 +56,27 @@ class ParallelRunner(BatchRunner):
         for worker in self.workers:
             worker.close()
 
+    def env_states(self) -> list[dict[str, Any]]:
+        """The state of each environment, and of the global generators of its worker."""
+        return [pickle.loads(state) for state in self._ask_all(self.workers, "get_state", [()] * self.batch_size)]
+
+    def load_env_states(self, states: Sequence[Mapping[str, Any]]) -> None:
+        """Gives environments and workers their states back."""
+        self._ask_all(self.workers, "load_state", [(pickle.dumps(state),) for state in states])
+
     def _start(self) -> None:
         self._infos: list[dict[str, Any]] = [{} for _ in self.workers]
         self._record(self._ask_all(self.workers, "reset", [()] * self.batch_size), np.arange(self.batch_size), 0)
 
     def _advance(self, acting: IntArray, actions: IntArray, t: int) -> tuple[FloatArray, BoolArray]:
         answers = self._ask_all([self.workers[i] for i in acting], "step", [(chosen,) for chosen in actions])
-        rewards, ended, infos, observations = zip(*answers, strict=True)
-        self._record([outcome(*result) for result in zip(rewards, ended, infos, strict=True)], acting, t)
+        rewards, flags, infos, observations = zip(*answers, strict=True)
+        over = [is_over(flag, int(i)) for i, flag in zip(acting, flags, strict=True)]
+        self._record([outcome(*result) for result in zip(rewards, over, infos, strict=True)], acting, t)
         self._record(observations, acting, t + 1)
         for i, info in zip(acting, infos, strict=True):
             self._infos[i] = info
-        return np.array(rewards, dtype=np.float64), np.array(ended, dtype=bool)
+        return np.array(rewards, dtype=np.float64), np.array(over)
 
     def _last_info(self, number: int) -> dict[str, Any]:
         return self._infos[number]
@@ -103,7 +116,7 @@ class Worker:
         return self.receive()
 
     def send(self, command: str, *arguments: Any) -> None:
-        """Sends a command: reset, step, get_env_info, save_replay or close."""
+        """Sends a command: reset, step, get_env_info, save_replay, get_state, load_state or close."""
         try:
             self.connection.send((command, arguments))
         except OSError:
@@ -178,4 +191,11 @@ def _carry_out(env: Any, command: str, arguments: tuple[Any, ...]) -> Any:
     if command == "step":
         reward, terminated, info = env.step(*arguments)
         return reward, terminated, info, observe(env)
+    if command == "get_state":
+        # As bytes: a pipe would pass tensors on as shared memory, which lives only as long as the worker.
+        return pickle.dumps({"env": env_state(env), "generators": GlobalGenerators().state_dict()})
+    if command == "load_state":
+        state = pickle.loads(*arguments)
+        load_env_state(env, state["env"])
+        return GlobalGenerators().load_state_dict(state["generators"])
     return getattr(env, command)()

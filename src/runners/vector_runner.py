@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch as th
 from components.episode_buffer import EpisodeBatch
 from envs import env_batch
 from envs.batch import EpisodeArrays
+from envs.state import EnvState
 from runners.batch_runner import BatchRunner, BoolArray, FloatArray, IntArray, env_maker
 from utils.logging import Logger
 
@@ -47,6 +49,14 @@ class VectorRunner(BatchRunner):
         """Closes all environments."""
         for env in self.envs:
             env.close()
+
+    def env_states(self) -> list[EnvState]:
+        """The state of each environment."""
+        return self.env_batch.states()
+
+    def load_env_states(self, states: Sequence[EnvState]) -> None:
+        """Gives the environments their states back."""
+        self.env_batch.load_states(states)
 
     def _start(self) -> None:
         self._host = self.batch if th.device(self.args.device).type == "cpu" else self._pinned_batch()

@@ -21,7 +21,7 @@ class Key:
 
     Args:
         form: what it may hold, as `settings.values.fit` reads it.
-        readers: the packages that read it, comma-separated.
+        readers: the packages that read it, comma-separated; empty: it is recorded only.
         changes: RESULTS, CHANCE or NOTHING.
     """
 
@@ -43,6 +43,7 @@ KEYS = {
     "agent": Key("name in modules.agents", "controllers"),
     "agent_output_type": Key("one of q, pi_logits", "controllers, learners"),
     "learner": Key("name in learners", "experiment"),
+    "objective": Key("name in learners.objectives or null", "learners"),
     "mask_before_softmax": Key("flag", "controllers"),
     "mixer": Key("name in modules.mixers or null", "learners"),
     "action_selector": Key("name in components.action_selectors", "controllers"),
@@ -54,8 +55,8 @@ KEYS = {
     # --- the run ---
     "name": Key("text", "experiment"),
     "preset": Key("text or null", "settings"),
-    "label": Key("text", "settings", NOTHING),
-    "repeat_id": Key(FROM_0, "settings", NOTHING),
+    "label": Key("text", "", NOTHING),
+    "repeat_id": Key(FROM_0, "", NOTHING),
     "seed": Key("seed or null", "experiment, runners, assigners", CHANCE),
     "t_max": Key(COUNT, "experiment"),
     "batch_size_run": Key(SIZE, "runners, experiment"),
@@ -71,7 +72,8 @@ KEYS = {
     "evaluate": Key("flag", "experiment, learners"),
     # --- logging and checkpoints ---
     "local_results_path": Key("text", "settings", NOTHING),
-    "use_tensorboard": Key("flag", "experiment", NOTHING),
+    "use_tensorboard": Key("flag", "tracking", NOTHING),
+    "sinks": Key("list", "tracking", NOTHING),
     "mongo_url": Key("text or null", "tracking", NOTHING),
     "mongo_db": Key("text or null", "tracking", NOTHING),
     "log_interval": Key(FROM_0, "experiment", NOTHING),
@@ -98,6 +100,7 @@ KEYS = {
     "td_lambda": Key(SHARE, "learners"),
     "double_q": Key("flag", "learners"),
     "target_update_interval": Key(COUNT, "learners"),
+    "target_update_interval_or_tau": Key("number (0, 1e15] or null", "learners"),
     "epsilon_start": Key(SHARE, "components"),
     "epsilon_finish": Key(SHARE, "components"),
     "epsilon_anneal_time": Key(FROM_0, "components"),
@@ -117,6 +120,12 @@ KEYS = {
     "qtran_targets": Key("one of mean, sum", "modules"),
     "opt_loss": Key(NOT_NEGATIVE, "learners"),
     "nopt_min_loss": Key(NOT_NEGATIVE, "learners"),
+    # --- Weighted QMIX ---
+    "w": Key(SHARE, "learners"),
+    "hysteretic_qmix": Key("flag", "learners"),
+    "qmix_loss": Key(NOT_NEGATIVE, "learners"),
+    "central_loss": Key(NOT_NEGATIVE, "learners"),
+    "central_mixing_embed_dim": Key(SIZE, "learners"),
     # --- sub-teams ---
     "subteam_mixer": Key("name in modules.mixers", "modules"),
     "assigner": Key("name in assigners", "learners"),

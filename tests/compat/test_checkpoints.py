@@ -184,7 +184,7 @@ def test_a_pymarl_checkpoint_gives_the_outputs_of_a_hand_computation(saved, algo
             q_tot = part(th.from_numpy(qs).float().view(1, 1, N), state_tensor)
             assert q_tot.item() == pytest.approx(qmix_by_hand(mixer, qs, state, layers), abs=1e-4)
         if alg == "qtran":
-            batch = experiment.runner._new_batch()[:, :1]
+            batch = experiment.runner.new_batch()[:, :1]
             batch.update({"state": state})
             actions = np.eye(A)[rng.integers(A, size=N)]
             memories = th.from_numpy(hidden).float().view(1, 1, N, H)

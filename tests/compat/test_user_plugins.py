@@ -207,7 +207,7 @@ def test_mixer_inside_vast_with_singleton_subteams_is_the_flat_mixer(assemble):
     vast.learner.mixer.psi.load_state_dict(flat.learner.mixer.state_dict())
     batch = concatenate([flat.runner.run() for _ in range(2)])
     for experiment in (flat, vast):
-        experiment.learner._update_targets()
+        experiment.learner.values.targets.sync()
         experiment.learner.train(batch, t_env=0, episode_num=2)
     assert logged_loss(vast) == pytest.approx(logged_loss(flat))
     for got, expected in zip(parameters(vast), parameters(flat), strict=True):
@@ -286,7 +286,7 @@ def test_learners_see_what_rollouts_see(assemble, monkeypatch, updates):
     mac.init_hidden(1)
     stepped = th.stack([mac.forward(batch, t=t) for t in range(batch.max_seq_length)], dim=1)
     th.testing.assert_close(unroll(mac, batch)[0], stepped)
-    th.testing.assert_close(experiment.learner._agent_values(batch).q, stepped)
+    th.testing.assert_close(experiment.learner.values.of(batch).q, stepped)
 
 
 # --- all together, by the user's YAML ---

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 import envs
-from components.episode_buffer import buffer_bytes
+from components.replay_buffer import buffer_bytes
 from envs import REGISTRY
 from envs.checker import check_env
 from envs.warehouse import Warehouse

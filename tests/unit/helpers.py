@@ -87,6 +87,8 @@ def randomise(module, seed=0, scale=0.5):
 class ToyEnv(MultiAgentEnv):
     """Three agents, four actions; what happens follows from the actions, the number of the episode and the seed.
 
+    These two are its state between two episodes.
+
     The state holds the step, the sum of all actions so far, the seed, the number of the episode, and, from every reset
     on, a number drawn with NumPy's global generator.
 
@@ -104,6 +106,12 @@ class ToyEnv(MultiAgentEnv):
 
     def seed(self, seed=None):
         self.seed_given = seed or 0
+
+    def get_state_dict(self):
+        return {"episode": self.episode, "seed": self.seed_given}
+
+    def load_state_dict(self, state_dict):
+        self.episode, self.seed_given = state_dict["episode"], state_dict["seed"]
 
     def reset(self):
         self.episode += 1

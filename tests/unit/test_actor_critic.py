@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch as th
 from helpers import empty_batch, make_args, make_logger, make_scheme, random_batch, randomise
+from learner_helpers import improve_policies, returns_of, value_loss
 from vast_helpers import make_learner, random_subteams, sums_by_loop, vast_args
 
 from assigners.base import Assignment
@@ -46,9 +47,9 @@ def transitions():
 
 
 def subteams_of(learner, batch):
-    """Sub-teams [B, T, N] at random where the learner has any, as the division of its losses."""
+    """Sub-teams [B, T, N] at random where the learner has any; else None."""
     n_subteams = getattr(learner.mixer, "n_subteams", None)
-    return () if n_subteams is None else (random_subteams(n_subteams, batch["obs"].shape[:3]),)
+    return None if n_subteams is None else random_subteams(n_subteams, batch["obs"].shape[:3])
 
 
 def drawn_values(learner, batch):
@@ -65,14 +66,14 @@ def mixed_by_loop(learner, values, batch, division):
     if learner.mixer is None:
         return values
     psi = learner.target_mixer
-    if division:
-        values = sums_by_loop(values, division[0], learner.mixer.n_subteams)
+    if division is not None:
+        values = sums_by_loop(values, division, learner.mixer.n_subteams)
         psi = psi.psi
         if psi is None:  # VAST(IL): the mean of the sub-teams that have members
             means = th.zeros(*values.shape[:2], 1)
             for b in range(values.shape[0]):
                 for t in range(values.shape[1]):
-                    members = sorted(set(division[0][b, t].tolist()))
+                    members = sorted(set(division[b, t].tolist()))
                     means[b, t, 0] = values[b, t, members].mean()
             return means
     mixed = psi(values, batch["state"])
@@ -103,7 +104,7 @@ def test_returns_bootstrap_from_the_values_of_the_drawn_actions(alg, td_lambda):
     learner = ac_learner(ac_args(alg, td_lambda=td_lambda))
     batch = random_batch(learner.args, LENGTHS, CUT)
     division = subteams_of(learner, batch)
-    returns = learner._returns(batch, learner._agent_values(batch), division, td_lambda)
+    returns = returns_of(learner, batch, division, td_lambda)
     for (b, t), expected in returns_by_loop(learner, batch, division, td_lambda).items():
         th.testing.assert_close(returns[b, t], th.tensor(expected), rtol=1e-4, atol=1e-4)
 
@@ -111,7 +112,7 @@ def test_returns_bootstrap_from_the_values_of_the_drawn_actions(alg, td_lambda):
 def test_returns_at_lambda_one_are_those_observed():
     learner = ac_learner(ac_args("vast_qtran_ac"))
     batch = random_batch(learner.args, LENGTHS)  # none was cut
-    returns = learner._returns(batch, learner._agent_values(batch), subteams_of(learner, batch), 1.0)
+    returns = returns_of(learner, batch, subteams_of(learner, batch), 1.0)
     for b, t in transitions():
         rewards = batch["reward"][b, t : LENGTHS[b], 0].tolist()
         observed = sum(0.9**step * reward for step, reward in enumerate(rewards))
@@ -122,7 +123,7 @@ def test_returns_at_lambda_one_are_those_observed():
 def test_policies_hold_no_unavailable_action_however_the_controller_masks(masked):
     learner = ac_learner(ac_args("qmix_ac", mask_before_softmax=masked))
     batch = random_batch(learner.args, LENGTHS, CUT)
-    policies, avail = learner.regime.policies(batch, 0.0), batch["avail_actions"]
+    policies, avail = learner.policies.probabilities(batch, 0.0), batch["avail_actions"]
     filled = batch["filled"].bool().squeeze(-1)
     assert not policies[avail == 0].any()
     th.testing.assert_close(policies[filled].sum(-1), th.ones(int(filled.sum()), learner.args.n_agents))
@@ -163,7 +164,7 @@ def test_the_policies_follow_the_gradient_of_a_loop_over_living_agents(alg, agen
     division = subteams_of(learner, batch)
     alive = batch["state"][..., learner.args.agent_alive_index] > 0
     assert 0 < int(alive.sum()) < alive.numel()
-    stats = learner._improve_policies(batch, division)
+    stats = improve_policies(learner, batch, division)
 
     policies, q = policies_by_loop(learner, batch), unroll(learner.critic, batch)[0].detach()
     returns = returns_by_loop(learner, batch, division, 1.0)
@@ -181,10 +182,10 @@ def test_the_policies_follow_the_gradient_of_a_loop_over_living_agents(alg, agen
     weights = standardised_by_loop(steps, advantages) if standardised else advantages
     loss = -sum(weight * log_prob for weight, log_prob in zip(weights, terms, strict=True)) / len(terms)
     loss = loss - coef * sum(entropies) / len(entropies)
-    expected = th.autograd.grad(loss, learner.regime.params)
+    expected = th.autograd.grad(loss, learner.policies.params)
     assert float(stats["policy_loss"].detach()) == pytest.approx(float(loss.detach()), rel=1e-4, abs=1e-5)
     assert float(stats["policy_advantage"]) == pytest.approx(sum(advantages) / len(advantages), rel=1e-4)
-    for parameter, gradient in zip(learner.regime.params, expected, strict=True):
+    for parameter, gradient in zip(learner.policies.params, expected, strict=True):
         th.testing.assert_close(parameter.grad, gradient, rtol=1e-3, atol=1e-5)
 
 
@@ -218,8 +219,8 @@ def test_with_two_episodes_the_policies_follow_the_rewards(alg):
     division = subteams_of(learner, batch)
 
     def gradient():
-        learner._improve_policies(batch, division)
-        return th.cat([parameter.grad.flatten() for parameter in learner.regime.params])
+        improve_policies(learner, batch, division)
+        return th.cat([parameter.grad.flatten() for parameter in learner.policies.params])
 
     before = gradient()
     batch["reward"][:] *= -30
@@ -243,12 +244,12 @@ def test_entropy_alone_makes_policies_uniform_over_what_is_available():
     counted = th.stack([batch["state"][b, t, learner.args.agent_alive_index] > 0 for b, t in transitions()])
 
     def distance():
-        apart = (learner.regime.policies(batch, 0.0) - uniform).abs().amax(-1).detach()
+        apart = (learner.policies.probabilities(batch, 0.0) - uniform).abs().amax(-1).detach()
         return float(th.stack([apart[b, t] for b, t in transitions()])[counted].mean())
 
     before = distance()
     for _ in range(150):
-        learner._improve_policies(batch, ())
+        improve_policies(learner, batch)
     assert distance() < 0.25 * before
 
 
@@ -258,7 +259,7 @@ def test_the_policies_have_a_gradient_norm_of_their_own_if_they_are_given_one(ow
     learner.train(random_batch(learner.args, LENGTHS, CUT), t_env=0, episode_num=0)
     policy_norm, value_norm = (
         float(th.cat([parameter.grad.flatten() for parameter in params]).norm())
-        for params in (learner.regime.params, learner.params)
+        for params in (learner.policies.params, learner.params)
     )
     assert policy_norm == pytest.approx(norm, rel=1e-3) if norm else policy_norm > 1e-2
     assert value_norm == pytest.approx(1e-3, rel=1e-3)
@@ -274,7 +275,7 @@ def test_the_entropy_of_the_policies_is_that_of_living_agents():
         for i in range(learner.args.n_agents):
             if alive[b, t, i]:
                 entropies.append(-sum(p * math.log(p) for p in policies[b, t, i].tolist() if p > 0))
-    stats = learner._improve_policies(batch, ())
+    stats = improve_policies(learner, batch)
     assert float(stats["policy_entropy"]) == pytest.approx(sum(entropies) / len(entropies), rel=1e-4)
 
 
@@ -307,7 +308,7 @@ def test_a_critic_of_histories_gives_all_actions_one_value(alg):
     learner = ac_learner(ac_args(alg, critic_output="v"))
     batch = random_batch(learner.args, LENGTHS, CUT)
     v = unroll(learner.critic, batch)[0]
-    values = learner._agent_values(batch)
+    values = learner.values.of(batch)
     assert v.shape[-1] == 1 and values.q.shape == batch["avail_actions"].shape
     assert th.equal(values.q, v.expand(values.q.shape))
     learner.train(batch, t_env=0, episode_num=10)
@@ -333,8 +334,8 @@ def test_targets_of_the_sum_form_are_scaled_by_the_inputs_of_psi():
         plain, scaled = (ac_learner(ac_args(alg, qtran_targets=form, td_lambda=0.5)) for form in ("mean", "sum"))
         batch = random_batch(plain.args, LENGTHS, CUT)
         division = subteams_of(plain, batch)
-        _, stats = plain._mixed_loss(batch, plain._agent_values(batch), division)
-        _, scaled_stats = scaled._mixed_loss(batch, scaled._agent_values(batch), division)
+        _, stats = value_loss(plain, batch, division)
+        _, scaled_stats = value_loss(scaled, batch, division)
         # The same networks: their output is taken for the sum there, and for the return here.
         joint = drawn_values(scaled, batch)
         returns = returns_by_scaled_loop(scaled, batch, division, joint, inputs)
@@ -369,8 +370,9 @@ def test_the_assigners_signal_to_noise_is_that_of_the_gradients_of_its_episodes(
     batch = random_batch(learner.args, LENGTHS, CUT)
     drawn, hats = [], []
     learner.assigner.register_forward_hook(lambda module, inputs, output: drawn.append(output))
-    update = learner._update_assigner
-    learner._update_assigner = lambda *given: hats.append(given) or update(*given)
+    gradient = learner.division.meta_gradient
+    update = gradient.update
+    gradient.update = lambda *given: hats.append(given) or update(*given)
     learner.train(batch, t_env=0, episode_num=0)
     (_, advantages, counted) = hats[0]
     log_x = sequence_inputs(batch, learner.args).unpack(th.log_softmax(learner.assigner.logits(batch), dim=-1))
@@ -381,7 +383,7 @@ def test_the_assigners_signal_to_noise_is_that_of_the_gradients_of_its_episodes(
             for i in range(5):
                 k = drawn[0].subteams[b, t, i]
                 objective = objective + log_x[b, t, i, k] * advantages[b, t, i] * counted[b, t, i]
-        parts = th.autograd.grad(objective, learner.assigner_params, retain_graph=True)
+        parts = th.autograd.grad(objective, gradient.params, retain_graph=True)
         gradients.append(th.cat([part.flatten() for part in parts]).numpy())
     gradients = np.stack(gradients)
     expected = len(gradients) * (gradients.mean(0) ** 2).sum() / gradients.var(0, ddof=1).sum()
@@ -396,18 +398,17 @@ def test_the_assigners_signal_to_noise_is_that_of_the_gradients_of_its_episodes(
 def test_values_and_assigner_learn_from_one_draw_of_subteams():
     learner = ac_learner(ac_args("vast_qmix_ac"))
     batch = random_batch(learner.args, LENGTHS, CUT)
-    drawn, entered, value_loss = [], [], learner._value_loss
+    drawn, entered, step = [], [], learner.values.step
     learner.assigner.register_forward_hook(lambda module, inputs, output: drawn.append(output))
-    learner._value_loss = lambda given, subteams: entered.append((given, subteams)) or value_loss(given, subteams)
-    updated_with, update = [], learner._update_assigner
-    learner._update_assigner = lambda *given: updated_with.append(given[0]) or update(*given)
-    improved_with, improve = [], learner._improve_policies
-    learner._improve_policies = lambda given, division, *rest: (
-        improved_with.append(division) or improve(given, division, *rest)
-    )
+    learner.values.step = lambda given, grouping: entered.append((given, grouping.subteams)) or step(given, grouping)
+    gradient = learner.division.meta_gradient
+    updated_with, update = [], gradient.update
+    gradient.update = lambda *given: updated_with.append(given[0]) or update(*given)
+    improved_with, improve = [], learner.policies.improve
+    learner.policies.improve = lambda new, *rest: improved_with.append(new.assignment) or improve(new, *rest)
     learner.observe(batch, t_env=0, episode_num=3)
     learner.train(batch, t_env=0, episode_num=3)
-    assert len(improved_with) == 1 and th.equal(improved_with[0][0], drawn[0].subteams)
+    assert len(improved_with) == 1 and improved_with == drawn
     assert len(drawn) == 1 and updated_with == drawn
     assert entered[0][0] is batch and th.equal(entered[0][1], drawn[0].subteams)
 
@@ -440,7 +441,7 @@ def test_the_drawn_subteams_reach_the_advantage_only_through_the_update_of_the_v
         batch = random_batch(learner.args, LENGTHS)  # none was cut: no return bootstraps from a division
         scripted = Assignment(random_subteams(3, batch["obs"].shape[:3], seed), *th.zeros(2, *batch["obs"].shape[:3]))
         learner.assigner.forward = lambda given, scripted=scripted: scripted
-        learner._update_assigner = lambda assignment, hats, counted: advantages.append(hats * counted) or {}
+        learner.division.meta_gradient.update = lambda _, hats, counted: advantages.append(hats * counted) or {}
         learner.log_stats_t = math.inf  # the scripted log-probabilities have no gradient whose noise could be logged
         learner.train(batch, t_env=0, episode_num=0)
     assert th.equal(*advantages) == (baseline == "before")
@@ -494,7 +495,11 @@ def test_the_feed_forward_agent_is_two_elu_layers_and_remembers_nothing():
         ("vast_qmix_ac", ["runner=vector", "batch_size_run=4"], "batch_size_run=4: .* a divisor of .*update=10"),
         ("vast_qmix_ac", ["assigner_baseline=now"], "assigner_baseline: expected before or after, got 'now'"),
         ("vast_qtran_ac", ["qtran_targets=max"], "qtran_targets: expected mean or sum, got 'max'"),
-        ("qtran", ["agent_output_type=pi_logits", "action_selector=multinomial"], "qtran_learner needs q, got pi_log"),
+        (
+            "qtran",
+            ["agent_output_type=pi_logits", "action_selector=multinomial"],
+            "of qtran_learner needs q, got pi_log",
+        ),
     ],
 )
 def test_settings_that_do_not_go_together_are_one_clear_line(alg, updates, message):
@@ -540,7 +545,7 @@ class Netless(BasicMAC):
 
 def test_a_controller_without_an_agent_is_refused_at_once(monkeypatch):
     monkeypatch.setitem(mac_REGISTRY, "netless", Netless)
-    with pytest.raises(UserError, match="mac: policies with a critic need a controller .* got netless"):
+    with pytest.raises(UserError, match="mac: a second critic needs a controller .* got netless"):
         build(load_config("qmix_ac", "warehouse", ["mac=netless"]))
 
 

@@ -13,7 +13,8 @@ from vast_helpers import vast_args
 from controllers import REGISTRY as mac_REGISTRY
 from learners import REGISTRY as learner_REGISTRY
 from learners.coma_learner import COMALearner
-from learners.q_learner import Transitions
+from learners.division import Agents
+from learners.values import AgentValues, Transitions
 from modules.critics import REGISTRY as critic_REGISTRY
 from modules.critics.coma import COMACritic
 from run import build
@@ -193,7 +194,7 @@ def targets_by_loop(learner, batch):
 def test_targets_are_those_of_the_target_critics_values_of_the_taken_actions(td_lambda, max_seq_length):
     learner = make_coma(coma_args(td_lambda=td_lambda))
     batch = make_batch(learner.args, max_seq_length)
-    targets = learner._targets(batch, Transitions.of(batch))
+    targets = learner.values.td_targets(batch, Transitions.of(batch))
     assert not targets.requires_grad
     for (b, t), expected in targets_by_loop(learner, batch).items():
         th.testing.assert_close(targets[b, t], th.tensor(expected), rtol=1e-4, atol=1e-4)
@@ -242,8 +243,9 @@ def test_the_critic_is_trained_step_by_step_from_the_last_to_the_first(grad_norm
     learner = make_coma(coma_args(critic_lr=0.01, optim_eps=1e-3, grad_norm_clip=grad_norm_clip))
     batch = make_batch(learner.args)
     critic, expected, stats_by_step = critic_training_by_loop(learner, batch)
-    q_values, stats = learner._train_critic(batch, Transitions.of(batch))
-    assert learner.critic_training_steps == 5
+    stats = learner.values.step(batch, Agents())
+    q_values = learner.values.detached(batch).q
+    assert learner.values.training_steps == 5
     assert not q_values.requires_grad
     for (b, t, i), values in expected.items():
         th.testing.assert_close(q_values[b, t, i], values.detach(), rtol=1e-3, atol=1e-3)
@@ -259,19 +261,24 @@ def test_the_critic_is_trained_step_by_step_from_the_last_to_the_first(grad_norm
 def test_steps_without_transitions_train_nothing():
     learner = make_coma(coma_args())
     batch = make_batch(learner.args, max_seq_length=9)
-    learner._train_critic(batch, Transitions.of(batch))
-    assert learner.critic_training_steps == 5
+    learner.values.step(batch, Agents())
+    assert learner.values.training_steps == 5
 
 
 def test_the_critic_fits_a_fixed_target():
     learner = make_coma(coma_args(gamma=0.0, critic_lr=0.003))
     batch = random_batch(learner.args, LENGTHS, CUT)
-    step = Transitions.of(batch)
-    losses = [float(learner._train_critic(batch, step)[1]["critic_loss"]) for _ in range(60)]
+    losses = [float(learner.values.step(batch, Agents())["critic_loss"]) for _ in range(60)]
     assert losses[-1] < 0.1 * losses[0]
 
 
 # --- the policies ---
+
+
+def policy_loss(learner, batch, q_values):
+    """Loss and statistics of the policies, for the critic's values [B, T - 1, N, A]."""
+    padded = th.cat([q_values, th.zeros_like(q_values[:, :1])], dim=1)
+    return learner.policies.loss(batch, learner.policies.probabilities(batch, 0.0), AgentValues(batch, padded))
 
 
 def policies_by_loop(learner, batch):
@@ -332,12 +339,12 @@ def test_the_policies_follow_the_counterfactual_advantages_of_the_living(overrid
     learner = make_coma(coma_args(**overrides))
     batch = make_batch(learner.args, max_seq_length)
     q_values = random_values(learner.args, batch)
-    loss, stats = learner._policy_loss(batch, q_values, Transitions.of(batch).mask)
+    loss, stats = policy_loss(learner, batch, q_values)
     expected, advantage, likeliest = policy_loss_by_loop(learner, batch, q_values, lives(learner.args, batch))
     th.testing.assert_close(loss, expected, rtol=1e-4, atol=1e-5)
     assert float(stats["advantage_mean"]) == pytest.approx(advantage, rel=1e-4, abs=1e-5)
     assert float(stats["pi_max"]) == pytest.approx(likeliest, rel=1e-4)
-    gradients = [th.autograd.grad(value, learner.agent_params) for value in (loss, expected)]
+    gradients = [th.autograd.grad(value, learner.policies.params) for value in (loss, expected)]
     for gradient, reference in zip(*gradients, strict=True):
         th.testing.assert_close(gradient, reference, rtol=1e-3, atol=1e-5)
 
@@ -351,7 +358,7 @@ def test_an_advantage_worked_out_by_hand():
     for parameter in learner.mac.agent.parameters():
         th.nn.init.zeros_(parameter)
     q_values = th.tensor([1.0, 2.0, 6.0, 100.0]).view(1, 1, 1, 4)
-    loss, stats = learner._policy_loss(batch, q_values, Transitions.of(batch).mask)
+    loss, stats = policy_loss(learner, batch, q_values)
     assert float(stats["advantage_mean"]) == pytest.approx(3)
     assert float(stats["pi_max"]) == pytest.approx(1 / 3)
     assert loss.item() == pytest.approx(3 * 1.0986123)
@@ -363,8 +370,8 @@ def test_gradients_are_finite_where_no_action_is_available(mask_before_softmax):
     learner = make_coma(coma_args(mask_before_softmax=mask_before_softmax))
     batch = make_batch(learner.args, max_seq_length=9)
     assert not batch["avail_actions"][:, -2].any()
-    loss, _ = learner._policy_loss(batch, random_values(learner.args, batch), Transitions.of(batch).mask)
-    assert all(gradient.isfinite().all() for gradient in th.autograd.grad(loss, learner.agent_params))
+    loss, _ = policy_loss(learner, batch, random_values(learner.args, batch))
+    assert all(gradient.isfinite().all() for gradient in th.autograd.grad(loss, learner.policies.params))
 
 
 def test_available_probabilities_in_numbers():
@@ -389,7 +396,7 @@ def test_an_update_trains_the_critic_and_then_the_policies_on_its_values():
         q_values[b, t, i] = value.detach()
     loss, advantage, _ = policy_loss_by_loop(learner, batch, q_values, lives(learner.args, batch))
     agent = copy.deepcopy(learner.mac.agent)
-    parameters, gradients = list(agent.parameters()), th.autograd.grad(loss, learner.agent_params)
+    parameters, gradients = list(agent.parameters()), th.autograd.grad(loss, learner.policies.params)
     norm = rmsprop_step(learner.args, 0.01, parameters, gradients, [th.zeros_like(weight) for weight in parameters])
     learner.train(batch, t_env=7, episode_num=8)
     for module, reference in ((learner.critic, critic), (learner.mac.agent, agent)):
@@ -485,7 +492,7 @@ def test_training_goes_on_from_files_as_if_it_had_not_stopped(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {*FILES}
     loaded.load_models(str(tmp_path))
     assert equal(loaded.target_critic, saved.critic.state_dict())
-    saved._update_targets()
+    saved.values.targets.sync()
     for learner in (saved, loaded):
         learner.train(make_batch(learner.args, seed=5), t_env=0, episode_num=2)
     for part, twin in ((saved.mac.agent, loaded.mac.agent), (saved.critic, loaded.critic)):
@@ -583,7 +590,7 @@ def test_two_updates_in_each_domain(env, sizes, steps):
     before = copy.deepcopy([learner.mac.agent.state_dict(), learner.critic.state_dict()])
     experiment.run()
     experiment.close()
-    assert learner.critic_training_steps == 2 * steps
+    assert learner.values.training_steps == 2 * steps
     assert not equal(learner.mac.agent, before[0]) and not equal(learner.critic, before[1])
     stats = experiment.logger.stats
     assert len(stats["critic_loss"]) == len(stats["coma_loss"]) == 2

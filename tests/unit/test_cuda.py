@@ -19,12 +19,7 @@ def train(alg, domain, use_cuda):
     rollouts = []
     for episode in (4, 8):
         rollouts.append(experiment.runner.run(test_mode=False))
-        experiment.buffer.insert_episode_batch(rollouts[-1])
-        if hasattr(experiment.learner, "observe"):
-            experiment.learner.observe(rollouts[-1], experiment.runner.t_env, episode)
-        sample = experiment.buffer.sample(4)
-        sample = sample[:, : sample.max_t_filled()].to(experiment.args.device)
-        experiment.learner.train(sample, experiment.runner.t_env, episode)
+        experiment.training.updates.take(rollouts[-1], experiment.runner.t_env, episode)
     experiment.close()
     return experiment, rollouts
 

@@ -9,7 +9,8 @@ import pytest
 import torch as th
 from helpers import empty_batch, make_args, random_batch
 
-from components.episode_buffer import EpisodeBatch, ReplayBuffer, buffer_bytes, concatenate
+from components.episode_buffer import EpisodeBatch, ReplayBuffer, concatenate
+from components.replay_buffer import buffer_bytes
 from components.transforms import OneHot, Transform
 from utils.errors import UserError
 
@@ -573,6 +574,47 @@ def test_a_transform_that_says_nothing_keeps_the_dtype_of_its_results():
     buffer.insert_episode_batch(batch)
     assert buffer.data.transition_data["thirds"].dtype == th.float32
     assert_same(buffer.sample(1), batch[:, :1])
+
+
+# --- state ---
+
+
+def filled_buffer(size, episodes):
+    buffer, rng = compact_buffer(size), np.random.default_rng(1)
+    for _ in range(episodes):
+        buffer.insert_episode_batch(compact_episodes(rng, [int(rng.integers(2, 7))]))
+    return buffer
+
+
+@pytest.mark.parametrize("episodes", [0, 2, 3, 5])
+def test_a_buffer_goes_on_from_the_state_of_another(tmp_path, episodes):
+    """Also where it held other episodes before."""
+    buffer, other, rng = filled_buffer(3, episodes), filled_buffer(3, 3), np.random.default_rng(7)
+    th.save(buffer.state_dict(), tmp_path / "state")
+    other.load_state_dict(th.load(tmp_path / "state", weights_only=True))
+    for _ in range(2):
+        held = buffer.episodes_in_buffer
+        assert (other.episodes_in_buffer, other.buffer_index) == (held, buffer.buffer_index)
+        assert_same(other[:held], buffer[:held])
+        assert th.equal(other["filled"], buffer["filled"])
+        newest = compact_episodes(rng, (3, 4))
+        for each in (buffer, other):
+            each.insert_episode_batch(newest)
+
+
+def test_a_state_does_not_hold_the_episodes_a_second_time():
+    buffer = filled_buffer(3, 2)
+    for key, values in buffer.state_dict()["episodes"].items():
+        stored = {**buffer.data.transition_data, **buffer.data.episode_data}[key]
+        assert len(values) == 2 and values.data_ptr() == stored.data_ptr()
+
+
+def test_the_state_of_another_buffer_is_refused():
+    with pytest.raises(ValueError, match="buffer_size: expected the state of 3, got 4"):
+        filled_buffer(3, 2).load_state_dict(filled_buffer(4, 2).state_dict())
+    plain = ReplayBuffer(plain_scheme(), GROUPS, 3, 6, preprocess=PREPROCESS)
+    with pytest.raises(ValueError, match=r"replay buffer: expected episodes of .*'obs'.*uint8.*, got .*float32"):
+        filled_buffer(3, 2).load_state_dict(plain.state_dict())
 
 
 # --- memory ---

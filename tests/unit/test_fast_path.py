@@ -34,11 +34,7 @@ def train(alg, domain, *updates):
     for episode in range(UPDATES):
         batch = experiment.runner.run(test_mode=False)
         rollouts.append(batch)
-        experiment.buffer.insert_episode_batch(batch)
-        if hasattr(experiment.learner, "observe"):
-            experiment.learner.observe(batch, experiment.runner.t_env, 4 * episode)
-        sample = experiment.buffer.sample(4)
-        experiment.learner.train(sample[:, : sample.max_t_filled()], experiment.runner.t_env, 4 * episode)
+        experiment.training.updates.take(batch, experiment.runner.t_env, 4 * episode)
     experiment.close()
     learner = experiment.learner
     modules = [learner.mac.agent, learner.critic.agent, learner.mixer, getattr(learner, "assigner", None)]

@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch as th
 from helpers import make_args, make_logger, make_scheme, random_batch, randomise
+from learner_helpers import value_loss
 
 from controllers.basic_controller import BasicMAC
 from learners.q_learner import QLearner
@@ -83,7 +84,7 @@ def gradients(learner, loss):
 def test_loss_and_gradients_against_the_reference(alg, double_q, td_lambda):
     learner = make_learner(alg, double_q=double_q, td_lambda=td_lambda)
     batch = make_batch(learner)
-    loss, expected = learner._loss(batch)[0], reference_loss(learner, batch)
+    loss, expected = value_loss(learner, batch)[0], reference_loss(learner, batch)
     th.testing.assert_close(loss, expected)
     for grad, reference in zip(gradients(learner, loss), gradients(learner, expected), strict=True):
         th.testing.assert_close(grad, reference, rtol=1e-4, atol=1e-5)
@@ -92,7 +93,10 @@ def test_loss_and_gradients_against_the_reference(alg, double_q, td_lambda):
 @pytest.mark.parametrize("td_lambda", [0.0, 0.5])
 def test_padding_changes_nothing(td_lambda):
     learner = make_learner("qmix", td_lambda=td_lambda)
-    loss, padded = learner._loss(make_batch(learner))[0], learner._loss(make_batch(learner, max_seq_length=9))[0]
+    loss, padded = (
+        value_loss(learner, make_batch(learner))[0],
+        value_loss(learner, make_batch(learner, max_seq_length=9))[0],
+    )
     th.testing.assert_close(padded, loss)
 
 
@@ -100,13 +104,13 @@ def test_double_q_and_the_target_networks_own_choice_differ():
     losses = []
     for double_q in (True, False):
         learner = make_learner("vdn", double_q=double_q)
-        losses.append(learner._loss(make_batch(learner))[0])
+        losses.append(value_loss(learner, make_batch(learner))[0])
     assert not th.isclose(*losses)
 
 
 def test_no_gradient_reaches_the_target_networks():
     learner = make_learner("qmix")
-    learner._loss(make_batch(learner))[0].backward()
+    value_loss(learner, make_batch(learner))[0].backward()
     targets = [*learner.target_mac.parameters(), *learner.target_mixer.parameters()]
     assert all(parameter.grad is None for parameter in targets)
 
@@ -150,10 +154,10 @@ def test_an_update_is_one_clipped_rmsprop_step():
 def test_repeated_updates_fit_a_fixed_target():
     learner = make_learner("vdn", lr=0.005, gamma=0.0)
     batch = make_batch(learner)
-    first = learner._loss(batch)[0].item()
+    first = value_loss(learner, batch)[0].item()
     for episode in range(60):
         learner.train(batch, t_env=0, episode_num=episode)
-    assert learner._loss(batch)[0].item() < 0.1 * first
+    assert value_loss(learner, batch)[0].item() < 0.1 * first
 
 
 def test_target_networks_follow_every_so_many_episodes():
@@ -198,7 +202,7 @@ def test_a_registered_mixer_is_learnt_through(monkeypatch):
     monkeypatch.setitem(MIXERS, "weighted", Weighted)
     learner = make_learner("vdn", mixer="weighted")
     batch = make_batch(learner)
-    th.testing.assert_close(learner._loss(batch)[0], reference_loss(learner, batch))
+    th.testing.assert_close(value_loss(learner, batch)[0], reference_loss(learner, batch))
 
 
 # --- statistics ---

@@ -3,6 +3,7 @@
 import pytest
 import torch as th
 from helpers import make_args, make_logger, make_scheme, random_batch, randomise
+from learner_helpers import value_loss
 
 from controllers import REGISTRY as MACS
 from controllers.basic_controller import BasicMAC
@@ -94,7 +95,7 @@ def reference_losses(learner, batch):
 
 def assert_equals_reference(learner):
     batch = make_batch(learner)
-    loss, stats = learner._loss(batch)
+    loss, stats = value_loss(learner, batch)
     td, opt, nopt = reference_losses(learner, batch)
     assert nopt > 0
     for key, expected in (("td_loss", td), ("opt_loss", opt), ("nopt_loss", nopt)):
@@ -160,7 +161,7 @@ def test_three_losses_by_hand(monkeypatch):
     batch.update({"avail_actions": th.tensor([[1, 1, 1, 0]] * 3)}, ts=1)  # value 4 is not available at step 1
     batch.update({"actions": th.tensor([[0, 1, 2], [0, 0, 0], [0, 0, 0]]), "reward": [1.0, -2.0, 0.0]})
     learner = QLearner(BasicMAC(batch.scheme, make_scheme(args)[1], args), batch.scheme, make_logger(), args)
-    loss, stats = learner._loss(batch)
+    loss, stats = value_loss(learner, batch)
     # Sums of values: taken 1+2+3 = 6 and 1+1+1 = 3; greedy 4+4+4 = 12 and 3+3+3 = 9. Q_joint is half as large again.
     td = ((9 - (1 + 0.5 * 13.5)) ** 2 + (4.5 - -2) ** 2) / 2
     opt = ((12 - 18 + 0.5) ** 2 + (9 - 13.5 + 0.5) ** 2) / 2
@@ -188,7 +189,7 @@ def reached(learner, loss, part):
 @pytest.mark.parametrize("key", ["opt_loss", "nopt_loss"])
 def test_the_joint_value_does_not_learn_from_the_constraints(alg, key):
     learner = make_learner(alg)
-    loss = learner._loss(make_batch(learner))[1][key]
+    loss = value_loss(learner, make_batch(learner))[1][key]
     assert not reached(learner, loss, learner.mixer.Q)
     assert reached(learner, loss, learner.mixer.V)
     assert reached(learner, loss, learner.mac.agent)
@@ -197,7 +198,7 @@ def test_the_joint_value_does_not_learn_from_the_constraints(alg, key):
 @FORMS
 def test_the_joint_value_learns_from_the_td_error_alone(alg):
     learner = make_learner(alg)
-    loss = learner._loss(make_batch(learner))[1]["td_loss"]
+    loss = value_loss(learner, make_batch(learner))[1]["td_loss"]
     assert reached(learner, loss, learner.mixer.Q)
     assert not reached(learner, loss, learner.mixer.V)
     # It trains the agents too: PyMARL's form through their memories, the paper's through their values.
@@ -206,7 +207,7 @@ def test_the_joint_value_learns_from_the_td_error_alone(alg):
 
 def test_the_td_error_does_not_reach_the_agents_of_a_detached_joint_value():
     learner = make_learner("qtran_values", qtran_end_to_end=False)
-    loss = learner._loss(make_batch(learner))[1]["td_loss"]
+    loss = value_loss(learner, make_batch(learner))[1]["td_loss"]
     assert reached(learner, loss, learner.mixer.Q)
     assert not reached(learner, loss, learner.mac.agent)
 
@@ -253,13 +254,13 @@ class NoMemory(RNNAgent):
 def test_the_shape_of_memories_does_not_matter(monkeypatch):
     monkeypatch.setitem(AGENTS, "grouped", GroupedMemory)
     plain, grouped = make_learner("qtran"), make_learner("qtran", agent="grouped")
-    th.testing.assert_close(plain._loss(make_batch(plain))[0], grouped._loss(make_batch(grouped))[0])
+    th.testing.assert_close(value_loss(plain, make_batch(plain))[0], value_loss(grouped, make_batch(grouped))[0])
 
 
 def test_an_agent_without_memories_is_refused(monkeypatch):
     monkeypatch.setitem(AGENTS, "forgetful", NoMemory)
     learner = make_learner("qtran", agent="forgetful")
-    with pytest.raises(UserError, match="learner: qtran_learner needs a mac that keeps the agents' hidden_states"):
+    with pytest.raises(UserError, match="mixer: qtran_base needs a mac that keeps the agents' hidden_states"):
         learner.train(make_batch(learner), t_env=0, episode_num=1)
 
 
@@ -274,10 +275,10 @@ def test_a_mixer_with_a_forward_of_its_own_is_asked_for_it(monkeypatch):
     monkeypatch.setitem(MIXERS, "shifted", Shifted)
     learner = make_learner("qtran", mixer="shifted")
     batch = make_batch(learner)
-    _, stats = learner._loss(batch)
-    _, plain_stats = make_learner("qtran")._loss(batch)
+    _, stats = value_loss(learner, batch)
+    _, plain_stats = value_loss(make_learner("qtran"), batch)
     assert stats["q_taken_mean"].item() == pytest.approx(plain_stats["q_taken_mean"].item() + 1 / 3, abs=1e-5)
     assert stats["opt_loss"].item() == pytest.approx(plain_stats["opt_loss"].item(), rel=1e-4)  # V - Q_joint stays
     monkeypatch.setattr(Shifted, "forward", QTranBase.forward)  # no longer its own: one shared pass
     shared, own = make_learner("qtran", mixer="shifted"), make_learner("qtran")
-    th.testing.assert_close(shared._loss(batch)[0], own._loss(batch)[0])
+    th.testing.assert_close(value_loss(shared, batch)[0], value_loss(own, batch)[0])

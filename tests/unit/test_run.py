@@ -1,5 +1,6 @@
 """Building a run and its loop: updates, tests, checkpoints, seeds, mistakes."""
 
+import copy
 import logging
 import multiprocessing
 import random
@@ -163,11 +164,12 @@ class RecordStub:
         self.evaluations: list[Evaluation] = []
         experiment.logger.setup_record(self)
 
-    def stat(self, key, value, t):
-        pass
+    def line(self, line):
+        if line["kind"] == "evaluation":
+            self.evaluations.append(Evaluation.of(line))
 
-    def evaluation(self, evaluation):
-        self.evaluations.append(evaluation)
+    def close(self):
+        pass
 
 
 @pytest.mark.parametrize(
@@ -278,6 +280,41 @@ def test_the_best_agents_are_evaluated_in_the_end(make, monkeypatch, absolute, e
     assert experiment.logger.stats["absolute_return_mean"] == [(4, pytest.approx(np.mean(final.episodes["return"])))]
     assert experiment.logger.stats["absolute_ep_length_mean"] == [(4, 4.0)]
     assert experiment.runner.mac is experiment.mac and experiment.mac.agent.fc2.bias.tolist() == [1, 0, 0, 0]
+
+
+def act_always(mac, action):
+    """A copy of the agents that always choose one action."""
+    mac = copy.deepcopy(mac)
+    with th.no_grad():
+        for parameter in mac.agent.parameters():
+            parameter.zero_()
+        mac.agent.fc2.bias[action] = 1.0
+    return mac
+
+
+@pytest.mark.parametrize(("runner", "size"), [("episode", 1), ("parallel", 2), ("vector", 2)])
+def test_a_player_has_any_agents_play_and_leaves_the_runner_as_it_was(make, runner, size):
+    experiment = make(runner=runner, batch_size_run=size, epsilon_anneal_time=100, epsilon_finish=0.0)
+    experiment.runner.run()
+    own, t_env = experiment.runner.mac, experiment.runner.t_env
+    chosen = []
+    for action in (1, 2):
+        mac = act_always(experiment.mac, action)
+        played = experiment.player.play(mac, 3, t=50)
+        assert len(played["return"]) == -(-3 // size) * size
+        chosen.append(played["total"])
+        experiment.player.rollout(mac, t=40, explore=True)
+        assert mac.action_selector.epsilon == 0.6 and experiment.mac.action_selector.epsilon == 1.0
+    assert np.mean(chosen[0]) < np.mean(chosen[1])
+    assert experiment.runner.mac is own is experiment.mac and experiment.runner.t_env == t_env
+    assert len(experiment.runner.test_stats) == 0
+
+
+def test_a_player_leaves_the_runner_as_it_was_after_a_failure(make):
+    experiment = make(env_args={"fail_at": (0, 2)})
+    with pytest.raises(RuntimeError, match="the toy broke"):
+        experiment.player.play(act_always(experiment.mac, 1), 1, t=50)
+    assert experiment.runner.mac is experiment.mac and experiment.runner.t_env == 0
 
 
 def test_the_earliest_of_equal_scores_is_the_best_and_none_is_no_number():
@@ -591,7 +628,7 @@ def test_the_environment_knows_its_sizes_better_than_the_configuration(make):
 
 def test_a_run_keeps_freed_memory(make, monkeypatch):
     kept = []
-    monkeypatch.setattr("run.keep_freed_memory", lambda: kept.append(True))
+    monkeypatch.setattr("experiment.build.keep_freed_memory", lambda: kept.append(True))
     make()
     assert kept == [True]
 
@@ -681,7 +718,7 @@ def test_runs_that_start_in_the_same_second_have_tokens_of_their_own(make, monke
         def now(cls):
             return cls(2026, 1, 2, 3, 4, 5)
 
-    monkeypatch.setattr("run.datetime", Frozen)
+    monkeypatch.setattr("experiment.experiment.datetime", Frozen)
     tokens = []
     for _ in range(3):
         experiment = make(evaluate=True, test_nepisode=1)

@@ -155,6 +155,37 @@ def test_an_end_at_the_limit_by_itself_is_a_termination(make, runner):
     assert batch["terminated"][0, :, 0].tolist() == [0, 0, 0, 0, 0, 1, 0]
 
 
+@pytest.mark.parametrize("kind", [bool, int, float, np.bool_, np.asarray, th.tensor])
+@pytest.mark.parametrize(("runner", "size"), [("episode", 1), ("parallel", 2), ("vector", 2)])
+def test_an_end_is_one_truth_value_of_any_kind(make, monkeypatch, runner, size, kind):
+    step = ToyEnv.step
+    monkeypatch.setattr(ToyEnv, "step", lambda self, actions: _with_end(step(self, actions), kind))
+    batch = make(runner, size, env_args={"lengths": (3, 5)}).runner.run()
+    assert batch["filled"].sum((1, 2)).tolist() == [4, 6][:size]
+    assert batch["terminated"].sum((1, 2)).tolist() == [1] * size
+
+
+def _with_end(result, kind):
+    reward, over, info = result
+    return reward, kind(over), info
+
+
+@pytest.mark.parametrize("kind", [lambda over: [over] * 3, lambda over: {"__all__": over}, lambda over: None, str])
+@pytest.mark.parametrize(("runner", "size"), [("episode", 1), ("parallel", 2), ("vector", 2)])
+def test_an_end_that_is_no_truth_value_is_one_clear_line(make, monkeypatch, runner, size, kind):
+    """Python takes any list for true that is not empty: episodes of one step."""
+    step = ToyEnv.step
+    monkeypatch.setattr(
+        ToyEnv, "step", lambda self, actions: _with_end(step(self, actions), kind if self.seed_given else bool)
+    )
+    runner = make(runner, size, env_args={"seed": 2 - size}).runner  # the last environment has seed 1
+    with pytest.raises(
+        UserError, match=rf"^environment {size - 1}: step\(\) returned terminated=.*: expected"
+    ) as error:
+        runner.run()
+    assert "\n" not in str(error.value)
+
+
 @pytest.mark.parametrize(("runner", "size"), [("episode", 1), ("parallel", 2), ("vector", 2)])
 def test_a_rollout_builds_no_autograd_graph(make, runner, size):
     experiment = make(runner, size)

@@ -8,6 +8,7 @@ import random
 import pytest
 import torch as th
 from helpers import SIZES, make_args, random_batch, randomise
+from learner_helpers import value_loss
 from vast_helpers import copy_weights, make_learner, random_subteams, sums_by_loop, vast_args
 
 from assigners import REGISTRY as assigner_REGISTRY
@@ -45,7 +46,7 @@ def joint(mixed):
 def losses_and_gradients(learner, batch):
     """The loss, the statistics that flat learners have too, and all gradients by parameter name."""
     th.manual_seed(0)
-    loss, stats = learner._loss(batch)
+    loss, stats = value_loss(learner, batch)
     learner.optimiser.zero_grad()
     loss.backward()
     parts = {"agent": learner.mac.agent, "mixer": getattr(learner.mixer, "psi", learner.mixer)}
@@ -172,9 +173,10 @@ def test_q_tot_follows_the_division(psi, seed):
 def test_gradients_reach_every_agents_value_at_every_step_and_psi(alg, assigner):
     learner = make_learner(vast_args(alg, assigner=assigner, eta=0.5))
     batch = random_batch(learner.args, lengths=(4, 4))
-    values = learner._agent_values(batch)
+    values = learner.values.of(batch)
     values.q.retain_grad()
-    loss, _ = learner._mixed_loss(batch, values, (learner.assigner(batch).subteams,))
+    learner.values.of = lambda given: values
+    loss, _ = value_loss(learner, batch)
     loss.backward()
     assert (values.q.grad[:, :4].abs().sum(-1) > 0).all()
     for name, parameter in [*learner.mac.agent.named_parameters(), *learner.mixer.named_parameters()]:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch as th
 from helpers import random_batch, randomise
+from learner_helpers import returns_of, value_loss
 from vast_helpers import make_learner, random_subteams, sums_by_loop, vast_args
 
 from assigners import REGISTRY as assigner_REGISTRY
@@ -118,7 +119,7 @@ def test_the_value_loss_is_that_of_loops_over_episodes_steps_and_subteams(alg, e
     learner = make_learner(vast_args(alg, eta=eta, td_lambda=td_lambda))
     batch = spoil_padding(random_batch(learner.args, LENGTHS, CUT), LENGTHS)
     subteams = random_subteams(learner.mixer.n_subteams, batch["obs"].shape[:3])
-    loss, _ = learner._value_loss(batch, subteams)
+    loss, _ = value_loss(learner, batch, subteams)
     assert float(loss.detach()) == pytest.approx(td_loss_by_loop(learner, batch, subteams, td_lambda), rel=1e-4)
 
 
@@ -139,12 +140,12 @@ def test_the_value_loss_of_qtran_is_its_three_terms_over_the_sums():
         opt = float(greedy[b, t].sum() - greedy_joint[b, t] + v[b, t])
         nopt = min(0.0, float(taken[b, t].sum() - joint[b, t] + v[b, t]))
         total += td**2 + 0.7 * opt**2 + 0.3 * nopt**2
-    loss, _ = learner._value_loss(batch, subteams)
+    loss, _ = value_loss(learner, batch, subteams)
     assert float(loss.detach()) == pytest.approx(total / len(transitions()), rel=1e-4)
 
 
-def value_loss(learner, batch, subteams):
-    return float(learner._value_loss(batch, subteams)[0].detach())
+def loss_of(learner, batch, subteams):
+    return float(value_loss(learner, batch, subteams)[0].detach())
 
 
 @pytest.mark.parametrize("alg", ["vast_il", "vast_qmix", "vast_qtran"])
@@ -155,7 +156,7 @@ def test_the_division_of_the_next_step_is_that_of_the_target(alg):
         batch = random_batch(learner.args, lengths=(1,), cut=cut)
         subteams = th.tensor([[[0, 1, 2, 0, 1], [0, 1, 2, 0, 1]]])
         other = th.tensor([[[0, 1, 2, 0, 1], [0, 0, 0, 0, 1]]])
-        assert (value_loss(learner, batch, subteams) != value_loss(learner, batch, other)) == matters
+        assert (loss_of(learner, batch, subteams) != loss_of(learner, batch, other)) == matters
 
 
 @pytest.mark.parametrize("alg", ["vast_qmix", "vast_qtran"])
@@ -165,9 +166,9 @@ def test_the_target_is_made_by_the_target_networks_psi(alg):
     for cut, matters in (((0,), True), ((), False)):
         batch = random_batch(learner.args, lengths=(1,), cut=cut)
         subteams = random_subteams(3, (1, 2, 5))
-        before = value_loss(learner, batch, subteams)
+        before = loss_of(learner, batch, subteams)
         randomise(learner.target_mixer, seed=99 + matters)
-        assert (value_loss(learner, batch, subteams) != before) == matters
+        assert (loss_of(learner, batch, subteams) != before) == matters
 
 
 def test_target_networks_become_copies_when_due():
@@ -296,7 +297,8 @@ def test_the_logged_advantage_and_loss_are_those_of_loops_over_the_living(assign
 
 def advantages_of(learner, batch, policies, subteams):
     """A_hat of a batch with the values as they are now."""
-    return learner._assignment_advantages(batch, policies, subteams, learner._present_values(batch))
+    returns = returns_of(learner, batch, subteams, 1.0)
+    return learner.division.meta_gradient.advantages(policies, learner.values.detached(batch), returns)
 
 
 def test_an_advantage_worked_out_by_hand():
@@ -308,7 +310,7 @@ def test_an_advantage_worked_out_by_hand():
     for parameter in learner.mac.agent.parameters():
         th.nn.init.zeros_(parameter)
     learner.mac.agent.fc2.bias.data = th.tensor([3.0, 1.0, 5.0, 5.0])
-    policies = learner.regime.policies(batch, th.full((1, 1, 1, 1), 0.5))
+    policies = learner.policies.probabilities(batch, th.full((1, 1, 1, 1), 0.5))
     advantages = advantages_of(learner, batch, policies, learner.assigner(batch).subteams)
     baseline = 0.75 * 3 + 0.25 * 1
     expected = th.tensor([2.0 - baseline, 2.0 - baseline]).view(1, 2, 1).expand(1, 2, 5)
@@ -346,7 +348,7 @@ def test_the_drawn_subteams_reach_the_advantage_through_the_value_update_only(tr
         learner, replay, newest = scripted_learner(lr=0.1, train_on_newest=train_on_newest)
         newest.data.transition_data["terminated"][1, 5] = 1  # no episode bootstraps from a division
         subteams = random_subteams(3, (3, 7, 5), seed)
-        policies = learner.regime.policies(newest, th.zeros(3, 1, 1, 1))
+        policies = learner.policies.probabilities(newest, th.zeros(3, 1, 1, 1))
         loss_of_update(learner, replay, newest, subteams)
         advantages.append(advantages_of(learner, newest, policies, subteams)[1])
     assert th.equal(*advantages) != train_on_newest
@@ -393,7 +395,7 @@ def test_waiting_episodes_are_the_newest_rollouts_that_fill_a_batch(rollout, kep
     batches = [random_batch(learner.args, (2,) * rollout, seed=seed) for seed in range(10)]
     for batch in batches:
         learner.observe(batch, t_env=0, episode_num=0)
-    episodes, epsilons = learner._take_newest()
+    episodes, epsilons = learner.division.newest.take()
     assert episodes.batch_size == epsilons.shape[0] == kept
     assert th.equal(episodes["reward"], th.cat([batch["reward"] for batch in batches])[-kept:])
 
@@ -401,8 +403,7 @@ def test_waiting_episodes_are_the_newest_rollouts_that_fill_a_batch(rollout, kep
 def scripted_learner(lr=0.0, **overrides):
     """A VAST(QMIX) learner whose sub-teams are prepared, its replayed batch and three newest episodes."""
     learner = make_learner(vast_args("vast_qmix", eta=0.6, lr=lr, **overrides))
-    learner.assigner = ScriptedAssigner()
-    learner.assigner_params = []
+    learner.division.assigner = learner.assigner = ScriptedAssigner()
     replay = random_batch(learner.args, (2, 4), seed=1)
     newest = random_batch(learner.args, LENGTHS, CUT, seed=2)
     learner.assigner.prepare(replay, random_subteams(3, (2, 5, 5), seed=1))
@@ -420,7 +421,7 @@ def loss_of_update(learner, replay, newest, subteams):
 def test_by_default_the_newest_subteams_enter_no_value_update():
     learner, replay, newest = scripted_learner()
     losses = [loss_of_update(learner, replay, newest, random_subteams(3, (3, 7, 5), seed)) for seed in (1, 2)]
-    expected = value_loss(learner, replay, random_subteams(3, (2, 5, 5), seed=1))
+    expected = loss_of(learner, replay, random_subteams(3, (2, 5, 5), seed=1))
     assert losses == [expected, expected]
 
 
@@ -440,11 +441,12 @@ def test_train_on_newest_adds_the_newest_episodes_with_their_subteams_to_the_val
 def test_train_on_newest_learns_from_the_same_draw_of_subteams_as_the_assigner():
     learner = make_learner(vast_args("vast_qmix", eta=0.6, train_on_newest=True))
     newest = random_batch(learner.args, LENGTHS, CUT, seed=2)
-    drawn, entered, value_loss = [], [], learner._value_loss
+    drawn, entered, step = [], [], learner.values.step
     learner.assigner.register_forward_hook(lambda module, inputs, output: drawn.append(output))
-    learner._value_loss = lambda batch, subteams: entered.append(subteams) or value_loss(batch, subteams)
-    updated_with, update = [], learner._update_assigner
-    learner._update_assigner = lambda *given: updated_with.append(given[0]) or update(*given)
+    learner.values.step = lambda batch, grouping: entered.append(grouping.subteams) or step(batch, grouping)
+    gradient = learner.division.meta_gradient
+    updated_with, update = [], gradient.update
+    gradient.update = lambda *given: updated_with.append(given[0]) or update(*given)
     learner.observe(newest, t_env=0, episode_num=3)
     learner.train(random_batch(learner.args, (2, 4), seed=1), t_env=0, episode_num=3)
     assert len(drawn) == 2  # one draw for the newest episodes, one for the replayed ones
@@ -527,7 +529,7 @@ def test_the_assigner_is_saved_and_loaded_with_the_models(tmp_path):
     loaded.load_models(str(tmp_path))
     assert th.equal(loaded.assigner.logits(batch), learner.assigner.logits(batch))
     assert same_weights(loaded.mixer, learner.mixer) and same_weights(loaded.target_mixer, learner.mixer)
-    states = [part.assigner_optimiser.state_dict()["state"][0]["exp_avg"] for part in (loaded, learner)]
+    states = [part.division.meta_gradient.optimiser.state_dict()["state"][0]["exp_avg"] for part in (loaded, learner)]
     assert th.equal(*states)
 
 

@@ -44,6 +44,8 @@ class QTran(nn.Module):
             released experiments, which add the team's return up over the inputs.
     """
 
+    objective = "qtran"
+
     def __init__(self, args: SimpleNamespace) -> None:
         super().__init__()
         if args.qtran_v not in ("state", "values"):
@@ -86,6 +88,8 @@ class QTranBase(nn.Module):
             (``qtran_paper`` sums an encoding of every agent's hidden state and action, ``coma_critic`` takes
             the one-hot actions of all agents) and network_size (``small`` or ``big``: 2 or 3 hidden layers).
     """
+
+    objective = "qtran_base"
 
     def __init__(self, args: SimpleNamespace) -> None:
         super().__init__()

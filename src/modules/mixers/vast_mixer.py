@@ -37,24 +37,38 @@ class VastMixer(nn.Module):
 
     Args:
         args: n_agents, eta, subteam_mixer, and what that mixer reads.
+
+    Attributes:
+        n_subteams: K.
+        psi: Psi, or None.
+        psi_args: what Psi was built on.
     """
 
     def __init__(self, args: SimpleNamespace) -> None:
         super().__init__()
         self.n_agents = args.n_agents
         self.n_subteams = subteam_count(args.eta, args.n_agents)
-        self.psi = self._build_psi(args)
+        self.psi_args = copy.copy(args)
+        self.psi_args.n_agents = self.n_subteams
+        self.psi = self._build_psi(args.subteam_mixer)
 
-    def _build_psi(self, args: SimpleNamespace) -> nn.Module | None:
-        name = args.subteam_mixer
+    def _build_psi(self, name: str | None) -> nn.Module | None:
         if name in (None, "none"):
             return None
-        if name in ("qtran_base", "vast_mixer"):
-            reason = "is no function of values" if name == "qtran_base" else "cannot be nested"
-            raise UserError(f"subteam_mixer: {name} {reason}; give none or another registered mixer, such as qtran")
-        psi_args = copy.copy(args)
-        psi_args.n_agents = self.n_subteams
-        return REGISTRY[name](psi_args)
+        if name == "vast_mixer":
+            raise UserError(
+                f"subteam_mixer: {name} cannot be nested; give none or another registered mixer, such as qtran"
+            )
+        return REGISTRY[name](self.psi_args)
+
+    def pool(self, values: Tensor, subteams: Tensor) -> Tensor:
+        """The values [..., K] of the sub-teams of agents' values [..., N]: their sums (`pool_members`).
+
+        Args:
+            values: [..., B, T, N].
+            subteams: broadcast to the shape of ``values``.
+        """
+        return pool_members(values, subteams.expand(values.shape), self.n_subteams)
 
     def forward(self, agent_qs: Tensor, states: Tensor, subteams: Tensor) -> Any:
         """What Psi returns for the sub-team values: Q_tot [B, T, 1], or (Q_joint, V) for QTRAN.
@@ -68,5 +82,5 @@ class VastMixer(nn.Module):
         """
         check_shape("agent_qs", agent_qs, (*agent_qs.shape[:-3], *states.shape[:2], self.n_agents))
         check_shape("subteams", subteams, agent_qs.shape[-3:])
-        values = pool_members(agent_qs, subteams.expand(agent_qs.shape), self.n_subteams)
+        values = self.pool(agent_qs, subteams)
         return values if self.psi is None else self.psi(values, states)

@@ -1,29 +1,29 @@
-"""The two training regimes: what agents act on, and where the values Q_i that mixers factorize come from.
+"""What agents act on, and how that is improved, in the two training regimes.
 
 *Value-based* (PyMARL's): agents act greedily on Q_i, up to epsilon; replay, double Q-learning.
 *Actor-critic* (section 5.2 of the VAST paper): agents act by local policies pi_i, on-policy, with Q_i as their critic.
 
-A learner's mixing, losses and assigner are the same in both.
+Values, losses and division are the same in both.
 """
 
 from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Protocol
 
 import torch as th
 from torch import Tensor, nn
 
 from components.agent_inputs import living_agents
-from components.checkpoint import load_state, save_state
 from components.episode_buffer import EpisodeBatch
 from components.unroll import unroll
 from controllers import REGISTRY as mac_REGISTRY
+from learners.division import NewEpisodes
 from learners.optimisers import clipped_step, make_optimiser
-from learners.values import AgentValues
+from learners.values import AgentValues, Stats, Transitions
 from utils.errors import UserError
 from utils.rl_utils import (
     available_probs,
@@ -36,28 +36,17 @@ from utils.rl_utils import (
 )
 
 
-class ValueBased:
-    """The controller that acts is the one whose outputs are Q_i.
+class Policies(Protocol):
+    """How agents act, and the improvement of that.
 
     Attributes:
-        critic: the controller whose outputs are Q_i.
-        lr: learning rate of critic and mixer.
-        optimiser_file: of the critic's and mixer's optimiser in a checkpoint.
-
-    Raises:
-        UserError: keys of `ActorCritic` alone.
+        on_policy: whether every update has to see all episodes played since the last one, and no others.
     """
 
-    on_policy = False
-    optimiser_file = "opt.th"
-
-    def __init__(self, mac: Any, args: SimpleNamespace) -> None:
-        refuse_policy_keys(args)
-        self.mac = self.critic = mac
-        self.lr = args.lr
+    on_policy: bool
 
     def next_actions(self, batch: EpisodeBatch, values: AgentValues, target_q: Tensor, double_q: bool) -> Tensor:
-        """The actions from whose values targets bootstrap, [B, T - 1, N, 1]: the best of the steps ahead.
+        """The actions from whose values targets bootstrap, [B, T - 1, N, 1].
 
         Args:
             batch: B episodes of T steps.
@@ -65,39 +54,66 @@ class ValueBased:
             target_q: the target critic's values of every action, [B, T, N, A].
             double_q: whether the critic picks the best actions; else the target critic does.
         """
-        picked = values if double_q else AgentValues(batch, target_q, None)
+
+    def probabilities(self, batch: EpisodeBatch, epsilon: Tensor | float) -> Tensor:
+        """pi_i of every action [B, T, N, A], with gradients where they learn; epsilon is [B, 1, 1, 1] or a float."""
+
+    def improve(
+        self, new: NewEpisodes, values: Callable[[], AgentValues], returns: Callable[[AgentValues], Tensor]
+    ) -> Stats:
+        """One step of the policies, if they learn; statistics.
+
+        Args:
+            new: episodes that they played.
+            values: gives Q_i as they are now.
+            returns: gives R_t, [B, T - 1, 1] or [B, T - 1, N], for such values.
+        """
+
+    def parts(self) -> dict[str, Any]:
+        """What a checkpoint holds beside the acting controller, by the names of the files."""
+
+
+class EpsilonGreedy:
+    """Greedy on Q_i up to epsilon: nothing to improve beside the values.
+
+    Raises:
+        UserError: keys of `ActorCritic` alone.
+    """
+
+    on_policy = False
+
+    def __init__(self, mac: Any, args: SimpleNamespace) -> None:
+        refuse_policy_keys(args)
+        self.mac = mac
+
+    def next_actions(self, batch: EpisodeBatch, values: AgentValues, target_q: Tensor, double_q: bool) -> Tensor:
+        """The best of the steps ahead."""
+        picked = values if double_q else AgentValues(batch, target_q)
         return picked.greedy_actions[:, 1:]
 
     @th.no_grad()
-    def policies(self, batch: EpisodeBatch, epsilon: Tensor | float) -> Tensor:
-        """pi_i of every action, [B, T, N, A]: greedy in the present values up to epsilon [B, 1, 1, 1]."""
+    def probabilities(self, batch: EpisodeBatch, epsilon: Tensor | float) -> Tensor:
+        """Greedy in the present values up to epsilon."""
         return epsilon_greedy_probs(unroll(self.mac, batch, False)[0], batch["avail_actions"], epsilon)
 
-    def cuda(self) -> None:
-        """Moves all networks to the GPU."""
-        self.mac.cuda()
+    def improve(
+        self, new: NewEpisodes, values: Callable[[], AgentValues], returns: Callable[[AgentValues], Tensor]
+    ) -> Stats:
+        return {}
 
-    def save_models(self, path: str) -> None:
-        """Writes ``agent.th`` into the folder ``path``."""
-        self.mac.save_models(path)
-
-    def load_models(self, path: str) -> None:
-        """Reads what `save_models` wrote."""
-        self.mac.load_models(path)
+    def parts(self) -> dict[str, Any]:
+        return {}
 
 
 class ActorCritic:
-    """The controller that acts holds policies; Q_i come from a second controller of the same kind, the critic.
+    """Local policies that learn by ``(R_t - sum_a pi_i(a) Q_i(a)) grad log pi_i`` (section 5.2 of the VAST paper).
+
+    Two things that are not in the paper: ``standardise_advantages`` (`standardised_advantages`), and ``entropy_coef``,
+    the weight of the policies' mean entropy, which is maximised as well.
 
     Args:
         mac: the controller whose agents' policies learn.
-        scheme: of the episodes.
-        args: also lr of the policies, critic_lr of critic and mixer, policy_grad_norm_clip (of the policies; null: as
-            for the values), standardise_advantages, entropy_coef, critic_output (q, or v: a value of the agent's
-            history alone stands for the values of all its actions).
-
-    Attributes:
-        critic, lr, optimiser_file: as in `ValueBased`.
+        args: lr, policy_grad_norm_clip (null: grad_norm_clip), standardise_advantages, entropy_coef.
 
     Raises:
         UserError: settings under which updates would not be on-policy; standardise_advantages with one episode an
@@ -105,50 +121,34 @@ class ActorCritic:
     """
 
     on_policy = True
-    optimiser_file = "critic_opt.th"
 
-    def __init__(self, mac: Any, scheme: Mapping[str, Mapping[str, Any]], args: SimpleNamespace) -> None:
+    def __init__(self, mac: Any, args: SimpleNamespace) -> None:
         check_on_policy(args)
         _check_policy_keys(args)
         self.mac = mac
         self.args = args
-        self.critic = _make_critic(scheme, args)
-        self.lr = args.critic_lr
         self.params = list(mac.parameters())
         self.optimiser = make_optimiser(args, self.params, args.lr)
         own_norm = args.policy_grad_norm_clip
         self.max_norm = args.grad_norm_clip if own_norm is None else own_norm
 
     def next_actions(self, batch: EpisodeBatch, values: AgentValues, target_q: Tensor, double_q: bool) -> Tensor:
-        """The actions from whose values targets bootstrap, [B, T - 1, N, 1]: those that the policies drew."""
+        """Those that the policies drew."""
         return batch["actions"][:, 1:]
 
-    def policies(self, batch: EpisodeBatch, epsilon: Tensor | float) -> Tensor:
-        """pi_i of every action, with their gradient, [B, T, N, A].
-
-        They hold all exploration: ``epsilon`` adds nothing to them.
-        """
+    def probabilities(self, batch: EpisodeBatch, epsilon: Tensor | float) -> Tensor:
+        """With their gradient. They hold all exploration: ``epsilon`` adds nothing to them."""
         return acting_policies(self.mac, batch)
 
     def improve(
-        self, batch: EpisodeBatch, policies: Tensor, returns: Tensor, q_values: Tensor, mask: Tensor
-    ) -> dict[str, Tensor]:
-        """One step of the policies along ``(R_t - sum_a pi_i(a) Q_i(a)) grad log pi_i``.
-
-        Section 5.2 of the VAST paper: local actor-critic learning with Q_i as critic. Dead agents do not count; returns
-        statistics. Two things that are not in the paper: ``standardise_advantages`` (`standardised_advantages`), and
-        ``entropy_coef``, the weight of the policies' mean entropy, which is maximised as well.
-
-        Args:
-            batch: B episodes of T steps, played by the present policies.
-            policies: what `policies` gave for them.
-            returns: R_t, [B, T - 1, 1] or [B, T - 1, N].
-            q_values: Q_i of every action, [B, T, N, A].
-            mask: which transitions count, [B, T - 1, 1].
-        """
-        entropies = entropy(policies[:, :-1])  # with a gradient, which the next line cuts off
-        policies, log_probs, counted = drawn_policies(policies, batch, self.args, mask)
-        advantages = expected_value_advantages(returns, q_values[:, :-1], policies)
+        self, new: NewEpisodes, values: Callable[[], AgentValues], returns: Callable[[AgentValues], Tensor]
+    ) -> Stats:
+        """One step; dead agents do not count."""
+        assert new.policies is not None
+        present, mask = values(), Transitions.of(new.batch).mask
+        entropies = entropy(new.policies[:, :-1])  # with a gradient, which the next line cuts off
+        policies, log_probs, counted = drawn_policies(new.policies, new.batch, self.args, mask)
+        advantages = expected_value_advantages(returns(present), present.q[:, :-1], policies)
         weights = standardised_advantages(advantages, counted) if self.args.standardise_advantages else advantages
         mean_entropy = masked_mean(entropies, counted)
         loss = policy_gradient_loss(log_probs, weights, counted)
@@ -162,27 +162,8 @@ class ActorCritic:
             "policy_entropy": mean_entropy.detach(),
         }
 
-    def cuda(self) -> None:
-        """Moves all networks to the GPU."""
-        self.mac.cuda()
-        self.critic.cuda()
-
-    def save_models(self, path: str) -> None:
-        """Writes ``agent.th`` (the policies), ``critic.th`` and ``agent_opt.th`` into the folder ``path``."""
-        self.mac.save_models(path)
-        save_state(self.critic.agent, path, "critic.th")
-        save_state(self.optimiser, path, "agent_opt.th")
-
-    def load_models(self, path: str) -> None:
-        """Reads what `save_models` wrote."""
-        self.mac.load_models(path)
-        load_state(self.critic.agent, path, "critic.th")
-        load_state(self.optimiser, path, "agent_opt.th")
-
-
-def make_regime(mac: Any, scheme: Mapping[str, Mapping[str, Any]], args: SimpleNamespace) -> ValueBased | ActorCritic:
-    """The regime that goes with what the agents put out: values, or policies."""
-    return ActorCritic(mac, scheme, args) if args.agent_output_type == "pi_logits" else ValueBased(mac, args)
+    def parts(self) -> dict[str, Any]:
+        return {"agent_opt.th": self.optimiser}
 
 
 def refuse_policy_keys(args: SimpleNamespace) -> None:
@@ -251,15 +232,19 @@ def _check_policy_keys(args: SimpleNamespace) -> None:
         raise UserError(f"entropy_coef: expected a finite number of at least 0, got {args.entropy_coef}")
 
 
-def _make_critic(scheme: Mapping[str, Mapping[str, Any]], args: SimpleNamespace) -> Any:
-    """A controller with fresh networks like the acting one's, whose outputs are values."""
-    if args.critic_output not in ("q", "v"):
-        raise UserError(f"critic_output: expected q or v, got {args.critic_output!r}")
+def make_critic(scheme: Mapping[str, Mapping[str, Any]], args: SimpleNamespace, one_value: bool = False) -> Any:
+    """A controller with fresh networks like the acting one's, whose outputs are values: a local critic.
+
+    Args:
+        scheme: of the episodes.
+        args: what the controller reads.
+        one_value: whether an agent gets one value of its history alone, instead of one for every action.
+    """
     critic_args = copy.copy(args)
     critic_args.agent_output_type, critic_args.action_selector = "q", "epsilon_greedy"
-    if args.critic_output == "v":
+    if one_value:
         critic_args.n_actions = 1
     critic = mac_REGISTRY[args.mac](scheme, {"agents": args.n_agents}, critic_args)
     if not isinstance(getattr(critic, "agent", None), nn.Module):
-        raise UserError(f"mac: policies with a critic need a controller whose network is its agent, got {args.mac}")
+        raise UserError(f"mac: a second critic needs a controller whose network is its agent, got {args.mac}")
     return critic

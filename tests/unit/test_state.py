@@ -1,0 +1,224 @@
+"""A run that is stopped between two rollouts goes on, in another process if need be, as if it had not been."""
+
+from __future__ import annotations
+
+import copy
+import io
+import multiprocessing
+import random
+
+import numpy as np
+import pytest
+import torch as th
+from helpers import ToyEnv, toy_config
+
+from envs import REGISTRY as ENVS
+from experiment.state import RunState
+from run import BestAgents, build, seed_everything
+from runners import batch_runner, parallel_runner
+from utils.generators import GlobalGenerators
+from utils.parts import Part, load_states, states_of
+
+
+@pytest.fixture(autouse=True)
+def _toy(monkeypatch):
+    monkeypatch.setitem(ENVS, "toy", ToyEnv)
+    # A ToyEnv shows its seed in its state: a hashed one would be a number too large to learn from.
+    for module in (batch_runner, parallel_runner):
+        monkeypatch.setattr(module, "env_seed", lambda seed, number: seed + number)
+
+
+class Records:
+    """Everything that a logger records, in order."""
+
+    def __init__(self, logger):
+        self.lines = []
+        logger.setup_record(self)
+
+    def stat(self, key, value, t):
+        self.lines.append((key, value, t))
+
+    def evaluation(self, evaluation):
+        self.lines.append(evaluation)
+
+
+# Every interval ends somewhere between the third rollout and the fourth, where runs are stopped.
+INTERVALS = {
+    "log_interval": 10, "runner_log_interval": 9, "learner_log_interval": 7, "test_interval": 6, "t_max": 60,
+    "save_model": True, "save_model_interval": 18, "epsilon_anneal_time": 60, "absolute_nepisode": 3,
+}  # fmt: skip
+STOPPED_AFTER = 3  # rollouts
+
+
+@pytest.fixture
+def make(tmp_path):
+    """Builds experiments whose episodes take 2 to 5 steps, and closes them in the end."""
+    built = []
+
+    def _make(alg, runner, env="toy", **overrides):
+        size = 1 if runner == "episode" else 2
+        sizes = {"batch_size_run": size, "episodes_per_update": 2 * size, "batch_size": 2, "buffer_size": 5}
+        if alg == "coma" or alg.endswith("_ac"):  # on-policy: the buffer is what the update is made of
+            sizes |= {"batch_size": 2 * size, "buffer_size": 2 * size}
+        if alg.startswith("vast"):
+            overrides["eta"] = 0.5
+        folder = tmp_path / str(len(built))
+        settings = {**sizes, **INTERVALS, "runner": runner, "local_results_path": str(folder), "env": env, **overrides}
+        experiment = build(toy_config(alg, {"lengths": (4, 2, 5)}, **settings))
+        built.append(experiment)
+        return experiment, Records(experiment.logger), folder
+
+    yield _make
+    for experiment in built:
+        experiment.close()
+    assert multiprocessing.active_children() == []
+
+
+def stop_before_rollout(experiment, number):
+    """Has the run stop when it asks for another training rollout than ``number`` ones."""
+    run, rollouts = experiment.runner.run, iter(range(number))
+
+    def run_or_stop(test_mode):
+        if not test_mode and next(rollouts, None) is None:
+            raise KeyboardInterrupt
+        return run(test_mode=test_mode)
+
+    experiment.runner.run = run_or_stop
+    with pytest.raises(KeyboardInterrupt):
+        experiment.run()
+
+
+def through_a_file(state):
+    """What is left of a state after ``torch.save``, read as one reads a file of a stranger's."""
+    file = io.BytesIO()
+    th.save(state, file)
+    file.seek(0)
+    return th.load(file, weights_only=True)
+
+
+def go_on(second, first, states, without=()):
+    """Gives states of the experiment ``first`` to ``second``, apart from those of some parts."""
+    parts = second.parts()
+    load_states({name: part for name, part in parts.items() if name not in without}, states)
+    if "learner" not in parts:  # it has no state_dict yet: a copy of it, around the other's agents
+        agents = zip(first.mac.parameters(), second.mac.parameters(), strict=True)
+        others = [(first.mac, second.mac), (first.logger, second.logger), (first.args, second.args)]
+        memo = {id(mine): theirs for mine, theirs in [*agents, *others]}
+        vars(second.learner).update(vars(copy.deepcopy(first.learner, memo)))
+    second.run()
+
+
+def parameters(experiment):
+    networks = ("mixer", "target_mixer", "critic", "assigner", "target_mac")
+    parts = [getattr(experiment.learner, name, None) for name in networks]
+    return [p.detach() for part in (experiment.mac, *parts) if part is not None for p in part.parameters()]
+
+
+def checkpoints(folder):
+    return {path.name for path in folder.glob("models/*/[0-9]*")}
+
+
+@pytest.mark.parametrize("runner", ["episode", "vector", "parallel"])
+@pytest.mark.parametrize("alg", ["qmix", "vast_qmix", "vast_qtran_ac", "coma"])
+def test_a_stopped_run_goes_on_bit_for_bit(make, alg, runner):
+    whole, all_records, all_files = make(alg, runner)
+    whole.run()
+    first, first_records, first_files = make(alg, runner)
+    stop_before_rollout(first, STOPPED_AFTER)
+    states = through_a_file(first.state_dict())
+    second, second_records, second_files = make(alg, runner)
+    random.random(), np.random.random(), th.rand(1)  # a process of its own would stand elsewhere, too
+    go_on(second, first, states)
+    assert 0 < len(first_records.lines) < len(all_records.lines) and second_records.lines
+    assert first_records.lines + second_records.lines == all_records.lines
+    assert all(th.equal(a, b) for a, b in zip(parameters(second), parameters(whole), strict=True))
+    assert checkpoints(first_files) | checkpoints(second_files) == checkpoints(all_files)
+    assert checkpoints(first_files) & checkpoints(second_files) == set()
+
+
+@pytest.mark.parametrize("part", ["loop", "evaluator", "runner", "mac", "buffer", "generators"])
+@pytest.mark.parametrize("runner", ["episode", "vector", "parallel"])
+def test_no_part_can_be_spared(make, runner, part):
+    whole, all_records, _ = make("qmix", runner)
+    first, first_records, _ = make("qmix", runner)
+    for experiment in (whole, first):  # no later agents will be better than these
+        experiment.evaluator.best.offer(experiment.mac, score=10**6, t=0)
+    whole.run()
+    stop_before_rollout(first, STOPPED_AFTER)
+    states = through_a_file(first.state_dict())
+    second, second_records, _ = make("qmix", runner)
+    go_on(second, first, states, without=[part])
+    assert first_records.lines + second_records.lines != all_records.lines
+
+
+def test_the_parts_of_a_run_have_names(make):
+    training = {"loop", "evaluator", "runner", "mac", "buffer", "generators"}
+    experiment, *_ = make("qmix", "episode")
+    assert set(experiment.parts()) - {"learner", "logger"} == training
+    evaluation, *_ = make("qmix", "episode", evaluate=True)
+    assert set(evaluation.parts()) - {"learner", "logger"} == training - {"loop", "buffer"}
+    assert all(isinstance(part, Part) for part in experiment.parts().values())
+
+
+class Forgetful(ToyEnv):
+    """One that gives no state away, as PyMARL's environments."""
+
+    get_state_dict = load_state_dict = property()  # as if they were not there
+
+
+@pytest.mark.parametrize("runner", ["episode", "vector", "parallel"])
+def test_an_environment_may_give_no_state_away(make, monkeypatch, runner):
+    monkeypatch.setitem(ENVS, "forgetful", Forgetful)
+    first, *_ = make("vdn", runner, env="forgetful")
+    first.runner.run()
+    second, *_ = make("vdn", runner, env="forgetful")
+    second.load_state_dict(through_a_file(first.state_dict()))
+    assert second.runner.t_env == first.runner.t_env > 0
+
+
+# --- single parts ---
+
+
+def test_the_best_agents_come_with_their_score():
+    experiment = build(toy_config())
+    best, other = BestAgents(experiment.mac), BestAgents(experiment.mac)
+    with th.no_grad():
+        experiment.mac.agent.fc2.bias.fill_(3.0)
+    best.offer(experiment.mac, 2.0, t=7)
+    other.load_state_dict(through_a_file(best.state_dict()))
+    assert other.t == 7 and (other.mac.agent.fc2.bias == 3.0).all()
+    assert not other.offer(experiment.mac, 2.0, t=8) and other.offer(experiment.mac, 2.5, t=9)
+
+
+def draws():
+    return random.gauss(0, 1), np.random.normal(), np.random.choice(9, 4).tolist(), th.rand(2).tolist()
+
+
+def test_the_global_generators_go_on_where_they_were():
+    seed_everything(4)
+    draws()
+    np.random.normal(size=3), random.gauss(0, 1)  # each of which leaves half a pair behind
+    state = through_a_file(GlobalGenerators().state_dict())
+    expected = [draws() for _ in range(3)]
+    seed_everything(5)
+    GlobalGenerators().load_state_dict(state)
+    assert [draws() for _ in range(3)] == expected
+
+
+def test_the_loops_variables_are_those_it_knows():
+    state = RunState(begun=True, episode=3, waiting=1, point=None, last_log=8, last_save=4)
+    other = RunState()
+    other.load_state_dict(through_a_file(state.state_dict()))
+    assert other == state
+    with pytest.raises(TypeError, match="nonsense"):
+        other.load_state_dict({"nonsense": 1})
+
+
+def test_what_is_no_part_has_no_state():
+    class Stateless:
+        pass
+
+    parts = {"generators": GlobalGenerators(), "plug-in": Stateless()}
+    states = states_of(parts)
+    assert set(states) == {"generators"}
+    load_states(parts, states)
