@@ -106,7 +106,7 @@ def test_runs_have_trained_with_the_parts_of_the_page(outcome):
                 assert config[key] == value
     (table,) = (root / "results" / "curves").glob("*.csv")
     assert [line.split(",")[:2] for line in table.read_text().split()] == [["0", "0"], ["110", "0"]]
-    assert "levers: OK" in output and "my_qmix.yaml: new key 'weight_penalty'" in output
+    assert "levers: OK" in output and "my_qmix.yaml: new key 'weight_decay'" in output
 
 
 def test_every_new_name_is_used_by_a_command():
