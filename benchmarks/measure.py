@@ -204,7 +204,7 @@ def measure_subteams(row: Row, effort: Effort) -> Results:
     loop.train(sample)  # takes in the episodes of the rollout, so that only the newest are left to the others
     results = _train_results(train, effort)
     if row.assigner:
-        assigner = loop.experiment.learner.assigner
+        assigner = loop.assigner
         results |= _assigner_results(lambda: assign_and_learn(assigner, sample[:], newest[:]), effort)
     loop.close()
     return results

@@ -78,7 +78,7 @@ def measure_point(point: Point, effort: Effort) -> dict[str, float]:
     batch = rollouts[-1][1]
     steps = steps_of(batch)
     update = min(seconds_of(lambda: loop.update(batch), effort)) / steps
-    assigner = loop.experiment.learner.assigner
+    assigner = loop.assigner
     x = min(seconds_of(lambda: assign_and_learn(assigner, None, batch), effort)) / steps
     memory = peak_mib()
     loop.close()

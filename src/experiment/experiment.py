@@ -14,6 +14,7 @@ from components.episode_buffer import ReplayBuffer
 from experiment.checkpoints import Checkpoints
 from experiment.evaluation import Evaluator, Player
 from experiment.loop import Training, Updates
+from learners.learner import TrainsOnBatches
 from runners.contract import RunnerLike
 from settings.load import results_path
 from utils.generators import GlobalGenerators, seed_everything
@@ -27,7 +28,6 @@ class Experiment:
 
     Attributes:
         args: the configuration and what describes the environment, as plug-ins get it.
-        learner: in PyMARL's form; has ``train``, ``cuda``, ``save_models``, ``load_models`` and maybe ``observe``.
         buffer: None when the run only evaluates.
         config: the configuration alone.
         token: the name of the run, which no other run has.
@@ -40,7 +40,7 @@ class Experiment:
     logger: Logger
     runner: RunnerLike
     mac: Controller
-    learner: Any
+    learner: TrainsOnBatches
     buffer: ReplayBuffer | None
     config: dict[str, Any]
     token: str = field(init=False)
