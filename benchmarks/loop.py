@@ -35,12 +35,6 @@ class Loop:
         """Environment steps so far."""
         return self.experiment.runner.t_env
 
-    @property
-    def assigner(self) -> Any:
-        """X of a learner that has one."""
-        learner: Any = self.experiment.learner
-        return learner.assigner
-
     def rollout(self) -> EpisodeBatch:
         """One training rollout: an episode in every environment of the runner."""
         return self.experiment.runner.run(test_mode=False)

@@ -204,8 +204,8 @@ def measure_subteams(row: Row, effort: Effort) -> Results:
     loop.train(sample)  # takes in the episodes of the rollout, so that only the newest are left to the others
     results = _train_results(train, effort)
     if row.assigner:
-        assigner = loop.assigner
-        results |= _assigner_results(lambda: assign_and_learn(assigner, sample[:], newest[:]), effort)
+        learner: Any = loop.experiment.learner
+        results |= _assigner_results(lambda: assign_and_learn(learner.assigner, sample[:], newest[:]), effort)
     loop.close()
     return results
 

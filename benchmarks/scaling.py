@@ -78,13 +78,13 @@ def measure_point(point: Point, effort: Effort) -> dict[str, float]:
     batch = rollouts[-1][1]
     steps = steps_of(batch)
     update = min(seconds_of(lambda: loop.update(batch), effort)) / steps
-    assigner = loop.assigner
-    x = min(seconds_of(lambda: assign_and_learn(assigner, None, batch), effort)) / steps
+    learner: Any = loop.experiment.learner
+    x = min(seconds_of(lambda: assign_and_learn(learner.assigner, None, batch), effort)) / steps
     memory = peak_mib()
     loop.close()
     rollout = min(seconds / steps_of(played) for seconds, played in rollouts)
     return {
-        "n_subteams": assigner.n_subteams,
+        "n_subteams": learner.assigner.n_subteams,
         "env_s": env_seconds_per_step(point.env, config["env_args"], EPOCH_EPISODES, effort),
         "rollout_s": rollout,
         "update_s": update,

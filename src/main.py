@@ -31,10 +31,12 @@ with warnings.catch_warnings():
     from sacred.observers import FileStorageObserver, RunObserver
     from sacred.utils import print_filtered_stacktrace
 
-from settings.load import CONFIG_DIR, available, load_config, results_path
+from __about__ import __version__
+from settings.load import CONFIG_DIR, available, resolve, results_path
 from tracking.mongo.target import Target, choose_target
 from tracking.observers import MongoObserver, RecordObserver
-from utils.commandline import fail
+from tracking.sinks import check_sinks
+from utils.commandline import fail, redact
 from utils.errors import UserError
 from utils.files import check_writable
 from utils.registry import hint
@@ -68,9 +70,19 @@ def _execute(argv: Sequence[str]) -> int:
     if options["help"] or options["--help"]:
         print(experiment.get_usage()[1])
         return 0
+    if options["--version"]:
+        print(f"pymarl-vast {__version__}")
+        return 0
     command = _command(experiment, options)
-    config = load_config(options["--config"], options["--env-config"], options["UPDATE"])
+    settings = resolve(options["--config"], options["--env-config"], options["UPDATE"])
+    config = settings.values
+    check_sinks(config)
     mongo = _take_mongo(config, options)
+    if command == "print_config":
+        from settings.listing import describe  # late: it looks up parts
+
+        print(redact(describe(settings)))
+        return 0
     experiment.add_config(config)
     if command != experiment.default_command:
         experiment.run(command, options=options)
@@ -102,7 +114,7 @@ def _train(
         *observers,
     ]
     try:
-        experiment.run(experiment.default_command, info={}, options=options)
+        experiment.run(experiment.default_command, info={}, meta_info={"version": __version__}, options=options)
     except UserError:
         raise
     except Exception as error:
@@ -130,13 +142,18 @@ def _env_config_option(_name: str, _run: Any) -> None:
     """Environment: the name of a file in src/config/envs, without .yaml."""
 
 
+@cli_option("-V", "--version", is_flag=True)
+def _version_option(_given: bool, _run: Any) -> None:
+    """Print the version of this project and exit."""
+
+
 def _make_sacred_experiment() -> sacred.Experiment:
     sacred.SETTINGS.CAPTURE_MODE = "sys"  # "fd" hangs when worker processes inherit its pipes
     sacred.SETTINGS.CONFIG.READ_ONLY_CONFIG = False
     experiment = sacred.Experiment(
         "pymarl-vast",
         base_dir=str(CONFIG_DIR.parent),
-        additional_cli_options=[_config_option, _env_config_option],
+        additional_cli_options=[_config_option, _env_config_option, _version_option],
         save_git_info=_git_works(),
     )
     experiment.logger = logging.getLogger()
@@ -147,6 +164,10 @@ def _make_sacred_experiment() -> sacred.Experiment:
     def main(_run: Any) -> Any:
         """Train, or evaluate with evaluate=True, and record the run. The default command."""
         return experiment.parts.run(_run)
+
+    @experiment.command(unobserved=True)
+    def print_config() -> None:
+        """Print every key with its value, where that comes from and what it is, and exit."""
 
     return experiment
 

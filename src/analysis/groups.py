@@ -14,14 +14,9 @@ import numpy as np
 from analysis.notes import Notes
 from analysis.runs import COMPLETED, Run, Series
 from analysis.statistics import Array
+from settings.keys import FREE
 
 GROUP_BY = ("name", "assigner", "eta", "env", "env_args.n_agents")
-# Keys that may differ among the runs of a curve: seeds, places, labels, and what leaves the result as it is.
-FREE = {
-    *("seed", "env_args.seed", "repeat_id", "label", "local_results_path", "mongo_url", "mongo_db", "use_tensorboard"),
-    *("log_interval", "runner_log_interval", "learner_log_interval", "env_args.render"),
-    *("save_model", "save_model_interval", "save_replay", "use_cuda", "buffer_cpu_only", "n_threads"),
-}
 
 
 @dataclass(frozen=True)

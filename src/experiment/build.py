@@ -40,7 +40,7 @@ def build(config: Mapping[str, Any]) -> Experiment:
     """
     keep_freed_memory()
     args = _device_args(to_namespace(config))
-    check_ranges(args)
+    check_sizes(args)
     if args.n_threads is not None:
         th.set_num_threads(args.n_threads)
     seed_everything(args.seed)
@@ -91,23 +91,8 @@ def _device_args(args: SimpleNamespace) -> SimpleNamespace:
     return SimpleNamespace(**{**vars(args), "use_cuda": use_cuda, "device": "cuda" if use_cuda else "cpu"})
 
 
-def check_ranges(args: SimpleNamespace) -> None:
-    """Raises UserError for numbers that no run can work with."""
-    sizes = ("batch_size_run", "batch_size", "buffer_size", "rnn_hidden_dim")
-    intervals = ("t_max", "test_nepisode", "test_interval", "episodes_per_update")
-    for key in (*sizes, *intervals, "n_threads"):
-        value = getattr(args, key)
-        if value is not None and not (type(value) is int and value >= 1):  # True is no count
-            raise UserError(f"{key}: expected an integer of at least 1, got {value!r}")
-    absolute = args.absolute_nepisode
-    if absolute is not None and not (type(absolute) is int and absolute >= 0):
-        raise UserError(f"absolute_nepisode: expected null or an integer of at least 0, got {absolute!r}")
-    for key in ("lr", "critic_lr", "grad_norm_clip", "optim_eps"):
-        if not getattr(args, key) > 0:
-            raise UserError(f"{key}: expected a number above 0, got {getattr(args, key)}")
-    for key in ("gamma", "td_lambda", "epsilon_start", "epsilon_finish"):
-        if not 0 <= getattr(args, key) <= 1:
-            raise UserError(f"{key}: expected a number in [0, 1], got {getattr(args, key)}")
+def check_sizes(args: SimpleNamespace) -> None:
+    """Raises UserError for numbers of episodes that do not go together."""
     if args.batch_size > args.buffer_size:
         raise UserError(
             f"batch_size: expected at most buffer_size={args.buffer_size} episodes, got {args.batch_size}: "

@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from learners.learner import TrainsOnBatches
+from learners.contract import LearnerLike
 from settings.load import results_path
 from utils.logging import Logger
 
@@ -17,12 +17,11 @@ class Checkpoints:
     """Writes what the learner saves into ``models/TOKEN`` of the results, with the run's configuration beside it.
 
     Args:
-        learner: says what is saved.
         config: of the run.
         token: the name of the run.
     """
 
-    def __init__(self, learner: TrainsOnBatches, config: dict[str, Any], token: str, logger: Logger) -> None:
+    def __init__(self, learner: LearnerLike, config: dict[str, Any], token: str, logger: Logger) -> None:
         self.learner = learner
         self.config = config
         self.logger = logger

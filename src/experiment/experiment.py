@@ -14,9 +14,10 @@ from components.episode_buffer import ReplayBuffer
 from experiment.checkpoints import Checkpoints
 from experiment.evaluation import Evaluator, Player
 from experiment.loop import Training, Updates
-from learners.learner import TrainsOnBatches
+from learners.contract import LearnerLike
 from runners.contract import RunnerLike
 from settings.load import results_path
+from tracking.sinks import Run, attach_sinks
 from utils.generators import GlobalGenerators, seed_everything
 from utils.logging import Logger
 from utils.parts import Part, load_states, states_of
@@ -40,7 +41,7 @@ class Experiment:
     logger: Logger
     runner: RunnerLike
     mac: Controller
-    learner: TrainsOnBatches
+    learner: LearnerLike
     buffer: ReplayBuffer | None
     config: dict[str, Any]
     token: str = field(init=False)
@@ -61,14 +62,10 @@ class Experiment:
 
     def run(self, sacred_run: Any = None) -> None:
         """Trains until t_max, or evaluates; logs to sacred if given a run."""
-        args = self.args
-        if sacred_run is not None:
-            self.logger.setup_sacred(sacred_run)
-        if args.use_tensorboard:
-            self.logger.setup_tb(str(results_path(vars(args)) / "tb_logs" / self.token))
+        attach_sinks(self.logger, Run(self.token, self.config, results_path(self.config), sacred_run))
         if self.training is None or not self.training.state.begun:
             # Once more after the build, so that what a learner draws while it is built does not change the rollouts.
-            seed_everything(args.seed)
+            seed_everything(self.args.seed)
         if self.training is None:
             self._evaluate()
         else:
@@ -81,7 +78,8 @@ class Experiment:
         self.logger.print_recent_stats(f"Evaluation of {self.args.test_nepisode} episodes")
 
     def close(self) -> None:
-        """Closes the environments and their processes."""
+        """Closes the sinks, and the environments and their processes."""
+        self.logger.close()
         self.runner.close_env()
 
     # --- state ---

@@ -8,7 +8,7 @@ from components.episode_buffer import EpisodeBatch, ReplayBuffer
 from experiment.checkpoints import Checkpoints
 from experiment.evaluation import Evaluator, next_point
 from experiment.state import RunState
-from learners.learner import TrainsOnBatches
+from learners.contract import LearnerLike
 from runners.contract import RunnerLike
 from tracking.progress import Progress
 from utils.logging import Logger
@@ -18,11 +18,10 @@ class Updates:
     """What becomes of new episodes: they are stored, shown to the learner, and sampled for its updates.
 
     Args:
-        learner: may have ``observe`` for the newest episodes.
         args: reads ``batch_size``, ``episodes_per_update`` and ``device``.
     """
 
-    def __init__(self, learner: TrainsOnBatches, buffer: ReplayBuffer, args: SimpleNamespace) -> None:
+    def __init__(self, learner: LearnerLike, buffer: ReplayBuffer, args: SimpleNamespace) -> None:
         self.learner = learner
         self.buffer = buffer
         self.args = args

@@ -18,22 +18,6 @@ from learners.values import AgentValues, Stats
 from utils.logging import Logger
 
 
-class TrainsOnBatches(Protocol):
-    """What the loop asks of a learner, PyMARL's plug-ins included; ``observe`` is optional for these."""
-
-    def train(self, batch: EpisodeBatch, t_env: int, episode_num: int) -> None:
-        """One update on B episodes, cut to their longest; so many environment steps and episodes were played so far."""
-
-    def cuda(self) -> None:
-        """Moves all networks to the GPU."""
-
-    def save_models(self, path: str) -> None:
-        """Writes a checkpoint into the folder ``path``."""
-
-    def load_models(self, path: str) -> None:
-        """Reads what `save_models` wrote."""
-
-
 class Values(Protocol):
     """The values that a learner trains: Q_i with their factorization, or a centralised critic's.
 

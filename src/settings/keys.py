@@ -72,7 +72,8 @@ KEYS = {
     "evaluate": Key("flag", "experiment, learners"),
     # --- logging and checkpoints ---
     "local_results_path": Key("text", "settings", NOTHING),
-    "use_tensorboard": Key("flag", "experiment", NOTHING),
+    "use_tensorboard": Key("flag", "tracking", NOTHING),
+    "sinks": Key("list", "tracking", NOTHING),
     "mongo_url": Key("text or null", "tracking", NOTHING),
     "mongo_db": Key("text or null", "tracking", NOTHING),
     "log_interval": Key(FROM_0, "experiment", NOTHING),

@@ -13,7 +13,7 @@ import inspect
 import json
 import logging
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from logging import Logger
 from pathlib import Path
@@ -81,15 +81,14 @@ def resolve(
         settings.set_known(Layer(layer.source, general_keys))
     for update in general:
         settings.update(update)
-    environment = _describe_environment(settings.values)
-    _check_env_args(settings.values["env_args"], environment)
-    environment.declare_in(settings)
-    open_key = "env_args" if environment.takes_any else None
+    parameters, open_key = _declare_env_args(settings)
+    if open_key is None:
+        _check_env_args(settings.values, parameters)
     for layer in preset:
         settings.set_known(Layer(layer.source, {"env_args": layer.values.get("env_args", {})}), open_key)
     for update in env_args:
         settings.update(update, open_key)
-    _resolve_seeds(settings, environment)
+    _resolve_seeds(settings, takes_seed=open_key is not None or "seed" in parameters)
     return settings
 
 
@@ -114,14 +113,13 @@ def load_saved_config(path: Path, updates: Sequence[str] = (), *, config_dir: Pa
     settings = Settings()
     for layer in (read_layer(config_dir / "default.yaml"), Layer(source, saved)):
         settings.add(layer)
-    environment = _describe_environment(settings.values)
-    environment.declare_in(settings)
+    parameters, open_key = _declare_env_args(settings)
     presets, general, env_args = _split_updates(updates)
     if presets:
         raise UserError(f"preset: {source} has its presets merged already; got '{presets[-1]}'")
     for update in [*general, *env_args]:
-        settings.update(update, "env_args" if environment.takes_any else None)
-    _resolve_seeds(settings, environment)
+        settings.update(update, open_key)
+    _resolve_seeds(settings, takes_seed=open_key is not None or "seed" in parameters)
     return settings.values
 
 
@@ -261,7 +259,7 @@ def _nest(path: str, value: Any) -> dict[str, Any]:
 def _check_new_keys(layers: Sequence[Layer], known: set[str], logger: Logger) -> None:
     """Announce the new top-level keys of users' files; raises UserError if one looks like a known key misspelt."""
     for layer in layers:
-        for key in layer.values.keys() - known:
+        for key in [key for key in layer.values if key not in known]:
             near = nearest(key, known, cutoff=NEAR_MISS)
             if near:
                 problem = f"unknown key in {layer.source}: use '{near}', or a name that differs more from it"
@@ -302,29 +300,16 @@ def _split_updates(updates: Sequence[str]) -> tuple[list[str], list[str], list[s
 # --- the environment's arguments and the seeds ---
 
 
-@dataclass(frozen=True)
-class _Environment:
-    """What is known of the chosen environment's constructor.
+def _declare_env_args(settings: Settings) -> tuple[Set[str], str | None]:
+    """Makes the parameters of the environment's constructor known, without giving them values.
 
-    Args:
-        name: its name in the registry.
-        parameters: the constructor's parameters and their defaults (None where there is none).
-        takes_any: whether it takes ``**kwargs``.
+    Returns:
+        Their names, and ``env_args`` if the constructor takes any others, too.
+
+    Raises:
+        UserError: there is no such environment.
     """
-
-    name: str
-    parameters: dict[str, Any]
-    takes_any: bool
-
-    def declare_in(self, settings: Settings) -> None:
-        """Make the constructor's parameters known to ``settings``, without giving them values."""
-        for name, default in self.parameters.items():
-            example = default if isinstance(default, bool | int | float | str | list) else None
-            settings.kinds.setdefault(f"env_args.{name}", Kind(example, nullable=example is None))
-
-
-def _describe_environment(config: Mapping[str, Any]) -> _Environment:
-    name = config["env"]
+    name = settings.values["env"]
     if name is None:
         raise UserError("env: missing: the YAML of --env-config must name an environment")
     constructor = look_up("env", name)
@@ -333,29 +318,26 @@ def _describe_environment(config: Mapping[str, Any]) -> _Environment:
     try:
         parameters = inspect.signature(constructor).parameters.values()
     except ValueError:  # written in C, cannot be inspected
-        return _Environment(name, {}, takes_any=True)
-    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    return _Environment(
-        name,
-        {p.name: None if p.default is p.empty else p.default for p in parameters if p.kind in named},
-        takes_any=any(p.kind is p.VAR_KEYWORD for p in parameters),
-    )
+        return set(), "env_args"
+    named = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    for p in named:
+        example = p.default if isinstance(p.default, bool | int | float | str | list) else None
+        settings.kinds.setdefault(f"env_args.{p.name}", Kind(example, nullable=example is None))
+    return {p.name for p in named}, "env_args" if any(p.kind is p.VAR_KEYWORD for p in parameters) else None
 
 
-def _check_env_args(env_args: Mapping[str, Any], environment: _Environment) -> None:
+def _check_env_args(config: Mapping[str, Any], parameters: Set[str]) -> None:
     """Find misspelt keys in the files' ``env_args``; raises UserError."""
-    if environment.takes_any:
-        return
-    for key in env_args:
-        near = nearest(key, environment.parameters, cutoff=NEAR_MISS)
-        if near and key not in environment.parameters:
-            raise UserError(f"env_args.{key}: unknown key: environment '{environment.name}' calls it '{near}'")
+    for key in config["env_args"]:
+        near = nearest(key, parameters, cutoff=NEAR_MISS)
+        if near and key not in parameters:
+            raise UserError(f"env_args.{key}: unknown key: environment '{config['env']}' calls it '{near}'")
 
 
-def _resolve_seeds(settings: Settings, environment: _Environment) -> None:
+def _resolve_seeds(settings: Settings, takes_seed: bool) -> None:
     """Draw a seed if there is none, and hand it to an environment that takes a seed and has none of its own."""
     config, env_args = settings.values, settings.values["env_args"]
     if config["seed"] is None:
         config["seed"], settings.origins["seed"] = secrets.randbelow(10**9), "drawn"
-    if env_args.get("seed") is None and ("seed" in {*env_args, *environment.parameters} or environment.takes_any):
+    if env_args.get("seed") is None and (takes_seed or "seed" in env_args):
         env_args["seed"], settings.origins["env_args.seed"] = config["seed"], "seed"

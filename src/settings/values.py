@@ -29,18 +29,14 @@ class Loader(yaml.SafeLoader):
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
-        for key_node, _ in node.value:
-            name = str(key_node.value)
-            if key_node.tag == "tag:yaml.org,2002:merge":
+        for key, _ in node.value:
+            if key.tag == "tag:yaml.org,2002:merge":
                 continue
-            if key_node.tag != "tag:yaml.org,2002:str" or not name.isidentifier():
-                raise yaml.constructor.ConstructorError(
-                    problem=f"'{name}' cannot be a key: use letters, digits and _", problem_mark=key_node.start_mark
-                )
+            name = str(key.value)
+            if key.tag != "tag:yaml.org,2002:str" or not name.isidentifier():
+                raise _problem(key, f"'{name}' cannot be a key: use letters, digits and _")
             if name in seen:
-                raise yaml.constructor.ConstructorError(
-                    problem=f"key '{name}' is given twice", problem_mark=key_node.start_mark
-                )
+                raise _problem(key, f"key '{name}' is given twice")
             seen.add(name)
         return super().construct_mapping(node, deep)
 
@@ -48,9 +44,11 @@ class Loader(yaml.SafeLoader):
         try:
             return float(Fraction(node.value.replace(" ", "")))
         except ZeroDivisionError:
-            raise yaml.constructor.ConstructorError(
-                problem=f"{node.value} divides by zero", problem_mark=node.start_mark
-            ) from None
+            raise _problem(node, f"{node.value} divides by zero") from None
+
+
+def _problem(node: yaml.Node, text: str) -> yaml.YAMLError:
+    return yaml.constructor.ConstructorError(problem=text, problem_mark=node.start_mark)
 
 
 def _teach_loader() -> None:
@@ -199,6 +197,7 @@ TYPES: dict[str, tuple[type, str]] = {
     "text": (str, "text"),
     "name": (str, "text"),
     "mapping": (dict, "a mapping of keys to values"),
+    "list": (list, "a list such as [1, 2]"),
     "anything": (object, ""),
 }
 

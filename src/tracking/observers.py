@@ -9,8 +9,9 @@ from typing import Any
 
 from sacred.observers import RunObserver
 
-from tracking.mongo.target import LOGGER, Delivery, Target, why_silent
-from tracking.record import RecordWriter
+from tracking.mongo.delivery import LOGGER, Delivery
+from tracking.mongo.target import Target, why_silent
+from tracking.record import RecordWriter, end_line
 from utils.logging import Logger
 
 INTERVAL_S = 3.0  # between deliveries to MongoDB
@@ -29,6 +30,7 @@ class RecordObserver(RunObserver):
 
     def __init__(self, folder: Path, token: str, logger: Logger) -> None:
         self._folder, self._token, self._logger = folder, token, logger
+        self._record: RecordWriter | None = None
 
     def started_event(
         self,
@@ -46,13 +48,18 @@ class RecordObserver(RunObserver):
         self._logger.setup_record(self._record)
 
     def completed_event(self, stop_time: datetime, result: Any) -> None:
-        self._record.end("COMPLETED")
+        self._end("COMPLETED")
 
     def interrupted_event(self, interrupt_time: datetime, status: str) -> None:
-        self._record.end(status)
+        self._end(status)
 
     def failed_event(self, fail_time: datetime, fail_trace: Sequence[str]) -> None:
-        self._record.end("FAILED", fail_trace[-1].strip())
+        self._end("FAILED", fail_trace[-1].strip())
+
+    def _end(self, status: str, reason: str | None = None) -> None:
+        if self._record is not None:  # else it could not be opened, and that is why the run ends
+            self._logger.line(end_line(status, reason))
+            self._record.close()
 
 
 class MongoObserver(RunObserver):

@@ -56,7 +56,7 @@ class Progress:
 def _newest_scores(stats: Mapping[str, Sequence[tuple[int, float]]]) -> dict[str, str]:
     """The return and what else the domain measures of the newest evaluation, short."""
     keys = [key for key in stats if key.startswith("test_") and key.endswith("_mean") and key not in NO_PERFORMANCE]
-    shown = [key for key in ("test_return_mean", *keys) if key in stats]
+    shown = [key for key in ("test_return_mean", *keys) if stats.get(key)]  # who only looked left an empty list
     return {key.removeprefix("test_").removesuffix("_mean"): f"{stats[key][-1][1]:.4g}" for key in shown}
 
 

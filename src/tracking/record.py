@@ -1,9 +1,9 @@
 """The record of a run: one file of JSON lines, which grows while the run goes on and is never rewritten.
 
-It is the truth about a run; sacred's files, MongoDB and TensorBoard are views of it. Every line is an object whose
-``kind`` says what it holds:
+It is the truth about a run; sacred's files, TensorBoard (`tracking.sinks`) and MongoDB are views of it. Every line is
+an object whose ``kind`` says what it holds:
 
-- ``run``: the first line: token, configuration, host and start of the run.
+- ``run``: the first line: token, configuration, host and start of the run; ``meta.version`` is the project's version.
 - ``stat``: one logged statistic: ``key``, ``t`` (environment step), ``value``.
 - ``evaluation``: one evaluation point with all its episodes (`Evaluation`).
 - ``end``: the last line of a run that ended by itself: ``status`` and, where it has one, ``reason``.
@@ -25,9 +25,11 @@ from pathlib import Path
 from typing import Any
 
 from utils.errors import UserError
+from utils.logging import Line, stat_line
 
 FILE = "record.jsonl"  # its name in the folder of a run
 VERSION = 1  # of the lines' form
+POINT_KINDS = ("stat", "evaluation")
 _STAT = b'{"kind": "stat", "key": '  # how the line of a statistic begins
 
 
@@ -48,6 +50,23 @@ class Evaluation:
     episodes: Mapping[str, Sequence[float]]
     absolute: bool = False
 
+    def line(self) -> Line:
+        """It as a line of the record."""
+        episodes = {key: [float(value) for value in values] for key, values in self.episodes.items()}
+        line = {"kind": "evaluation", "t": self.t, "t_env": self.t_env, "absolute": self.absolute}
+        return {**line, "episodes": episodes}
+
+    @classmethod
+    def of(cls, line: Line) -> Evaluation:
+        """The evaluation that a line of the record holds."""
+        episodes = {key: [float(value) for value in values] for key, values in line["episodes"].items()}
+        return cls(line["t"], line["t_env"], episodes, line["absolute"])
+
+
+def end_line(status: str, reason: str | None = None) -> Line:
+    """How a run ended, by sacred's word for it: COMPLETED, INTERRUPTED, FAILED."""
+    return {"kind": "end", "status": status, **({"reason": reason} if reason else {})}
+
 
 class RecordWriter:
     """Appends lines to the record of one run; each is on its way to the disk before the call returns.
@@ -60,30 +79,33 @@ class RecordWriter:
     def __init__(self, folder: Path, header: Mapping[str, Any]) -> None:
         self.path = folder / FILE
         self._file = self.path.open("x", encoding="utf-8")
-        self._write({"kind": "run", "version": VERSION, **header})
+        self.line({"kind": "run", "version": VERSION, **header})
 
     def stat(self, key: str, value: float, t: int) -> None:
         """One statistic at environment step ``t``."""
-        self._write({"kind": "stat", "key": key, "t": t, "value": value})
+        self.line(stat_line(key, value, t))
 
     def evaluation(self, evaluation: Evaluation) -> None:
         """One evaluation point."""
-        episodes = {key: [float(value) for value in values] for key, values in evaluation.episodes.items()}
-        line = {"kind": "evaluation", "t": evaluation.t, "t_env": evaluation.t_env, "absolute": evaluation.absolute}
-        self._write({**line, "episodes": episodes})
+        self.line(evaluation.line())
 
     def end(self, status: str, reason: str | None = None) -> None:
-        """How the run ended, by sacred's word for it: COMPLETED, INTERRUPTED, FAILED; nothing can follow."""
-        self._write({"kind": "end", "status": status, **({"reason": reason} if reason else {})})
-        self._file.close()
+        """How the run ended; nothing can follow."""
+        self.line(end_line(status, reason))
+        self.close()
 
-    def _write(self, line: Mapping[str, Any]) -> None:
-        text = json.dumps(_jsonable({**line, "time": time.time()}), default=str, allow_nan=False)
+    def line(self, line: Line) -> None:
+        """Any line; it gets the present ``time`` if it has none."""
+        text = json.dumps(_jsonable({**line, "time": line.get("time", time.time())}), default=str, allow_nan=False)
         try:
             self._file.write(text + "\n")
             self._file.flush()
         except OSError as error:
             raise UserError(f"local_results_path: cannot write to {self.path}: {error.strerror}") from error
+
+    def close(self) -> None:
+        """Nothing can follow."""
+        self._file.close()
 
 
 @dataclass
@@ -156,8 +178,7 @@ def read_record(folder: Path, statistics: Collection[str] | None = None) -> Reco
 
 
 def _add_evaluation(record: Record, line: Mapping[str, Any]) -> None:
-    episodes = {key: [float(value) for value in values] for key, values in line["episodes"].items()}
-    evaluation = Evaluation(line["t"], line["t_env"], episodes, line["absolute"])
+    evaluation = Evaluation.of(line)
     if evaluation.absolute:
         record.absolute = evaluation
     else:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from settings.load import CONFIG_DIR, load_config, read_yaml
+from settings.load import CONFIG_DIR, load_config
+from settings.sources import read_yaml
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "experiments.md").read_text()
 LOOP = "for seed in $(seq 1 30); do"

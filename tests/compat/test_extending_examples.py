@@ -104,19 +104,21 @@ def test_runs_have_trained_with_the_parts_of_the_page(outcome):
             key, equals, value = word.partition("=")
             if equals and key in ("assigner", "subteam_mixer", "mixer", "agent", "mac", "action_selector"):
                 assert config[key] == value
-    assert "levers: OK" in output and "my_qmix.yaml: new key 'weight_penalty'" in output
+    (table,) = (root / "results" / "curves").glob("*.csv")
+    assert [line.split(",")[:2] for line in table.read_text().split()] == [["0", "0"], ["110", "0"]]
+    assert "levers: OK" in output and "my_qmix.yaml: new key 'weight_decay'" in output
 
 
 def test_every_new_name_is_used_by_a_command():
     registered = re.findall(r'^REGISTRY\["(\w+)"\]', "\n".join(text for _, text in file_blocks()), flags=re.MULTILINE)
     used = PAGE[: PAGE.index("## Coming from")]
-    assert len(registered) == 7
+    assert len(registered) == 8
     for name in registered:
-        assert re.search(rf"[=: ]{name}\b", used), name
+        assert re.search(rf"[=: \[]{name}\b", used), name
 
 
-@pytest.mark.parametrize("section", ["An assigner", "A mixer, flat and under VAST", "An environment"])
-def test_the_three_short_examples_take_fewer_than_20_lines(section):
+@pytest.mark.parametrize("section", ["An assigner", "A mixer, flat and under VAST", "An environment", "A sink"])
+def test_the_short_examples_take_fewer_than_20_lines(section):
     longest = max((text for heading, text in blocks(PAGE, "python") if heading == section), key=len)
     code = [line for line in longest.splitlines() if line.strip() and not line.strip().startswith(("#", '"""'))]
     assert len(code) < 20

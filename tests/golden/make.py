@@ -3,6 +3,7 @@
     python tests/golden/make.py                      all runs, into tests/golden/runs.jsonl
     python tests/golden/make.py qmix_ac "battle v"   only runs with one of these texts in their names; the rest stays
     python tests/golden/make.py --out FILE ...       into another file, to compare by hand
+    python tests/golden/make.py --checkpoints        train the checkpoints of tests/golden/checkpoints, too
 
 Every line of the file is a run, and names the commit and the machine that made it. The first ones were made before the
 sources were rearranged, so that tests/golden/test_golden.py shows that this changed no numbers. Make a run anew only
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -27,7 +29,7 @@ PROJECT = FOLDER.parents[1]
 if __name__ == "__main__":
     sys.path[:0] = [str(PROJECT / "src"), str(PROJECT)]
 
-from tests.golden.runs import all_runs, machine, play  # noqa: E402
+from tests.golden.runs import CHECKPOINTS, TRAINED, all_runs, machine, play, training_of_checkpoint  # noqa: E402
 
 FILE = FOLDER / "runs.jsonl"
 
@@ -36,7 +38,10 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="TEXT", help="make the runs whose names contain one of these")
     parser.add_argument("--out", type=Path, default=FILE, help="the file (default: %(default)s)")
+    parser.add_argument("--checkpoints", action="store_true", help="first train the kept checkpoints anew")
     options = parser.parse_args(arguments)
+    if options.checkpoints:
+        make_checkpoints()
     texts = options.names or [""]
     wanted = {name: words for name, words in all_runs().items() if any(text in name for text in texts)}
     if not wanted:
@@ -61,6 +66,17 @@ def make(wanted: Mapping[str, Sequence[str]]) -> dict[str, Any]:
         except RuntimeError as error:
             print(f"FAILED: {error}", file=sys.stderr, flush=True)
     return made
+
+
+def make_checkpoints() -> None:
+    """Trains every kept checkpoint anew, in the place of the one before."""
+    for alg in TRAINED:
+        print(f"checkpoint of {alg}", flush=True)
+        with tempfile.TemporaryDirectory() as folder:
+            play(training_of_checkpoint(alg), Path(folder))
+            last = max(Path(folder).glob("models/*/[0-9]*"), key=lambda path: int(path.name))
+            shutil.rmtree(CHECKPOINTS / alg, ignore_errors=True)
+            shutil.copytree(last, CHECKPOINTS / alg / last.name)
 
 
 def commit() -> str:

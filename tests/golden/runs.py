@@ -64,6 +64,14 @@ VARIANTS = {
     "recovery": ("iql", "battle", "episode", ("env_args.recovery=0.1",)),
     "no time penalty": ("iql", "warehouse", "vector", ("env_args.time_penalty_on_completion=False",)),
 }
+# Checkpoints that are kept (below CHECKPOINTS), and what else their training was given.
+CHECKPOINTS = Path(__file__).resolve().parent / "checkpoints"
+_VALUES = ("batch_size=16", "buffer_size=100", "episodes_per_update=2", "lr=0.005", "td_lambda=0.8")
+TRAINED = {
+    "qtran": (*_VALUES, "t_max=1500"),  # later its agents attack, whatever they see
+    "vast_qmix": _VALUES,
+    "vast_qtran_ac": ("batch_size=8", "buffer_size=8", "episodes_per_update=8", "lr=0.003", "critic_lr=0.003"),
+}
 
 
 def all_runs() -> dict[str, list[str]]:
@@ -73,7 +81,28 @@ def all_runs() -> dict[str, list[str]]:
         f"{alg} {env} {runner}: {name}": [*command_line(alg, env, runner), *words]
         for name, (alg, env, runner, words) in VARIANTS.items()
     }
-    return {**shipped, **variants}
+    return {**shipped, **variants, **runs_of_checkpoints()}
+
+
+def runs_of_checkpoints() -> dict[str, list[str]]:
+    """Of every kept checkpoint, an evaluation and a few more updates: what its agents do, and that it learns on."""
+    runs = {}
+    for path in sorted(CHECKPOINTS.glob("*/*")):
+        alg, step = path.parent.name, int(path.name)
+        words = [
+            *command_line(alg, "battle", "vector"),
+            "env_args.n_agents=4",
+            f"checkpoint_path={{checkpoints}}/{alg}",
+        ]
+        runs[f"{alg} checkpoint: evaluated"] = [*words, "evaluate=True", "test_nepisode=16"]
+        runs[f"{alg} checkpoint: trained on"] = [*words, f"t_max={step + 4 * LIMITS['battle']}"]
+    return runs
+
+
+def training_of_checkpoint(alg: str) -> list[str]:
+    """The command line that makes a checkpoint; Battle, because there all that agents do shows in the returns."""
+    words = [*command_line(alg, "battle", "vector"), "env_args.n_agents=4", "batch_size_run=8", "test_interval=6000"]
+    return [*words, "t_max=6000", "epsilon_anneal_time=4000", "target_update_interval=20", *TRAINED[alg]]
 
 
 def command_line(alg: str, env: str, runner: str) -> list[str]:
@@ -122,7 +151,8 @@ def play(words: Sequence[str], folder: Path) -> dict[str, Any]:
     """
     console, handler = io.StringIO(), signal.getsignal(signal.SIGTERM)
     with redirect_stdout(console), redirect_stderr(console):
-        status = cli(["main.py", *words, f"local_results_path={folder}"])
+        placed = [word.replace("{checkpoints}", str(CHECKPOINTS)) for word in words]
+        status = cli(["main.py", *placed, f"local_results_path={folder}"])
     signal.signal(signal.SIGTERM, handler)
     if status != 0:
         raise RuntimeError(f"{' '.join(words)}: ended with {status}\n{console.getvalue()}")
@@ -143,10 +173,10 @@ def summary_of_record(path: Path) -> dict[str, Any]:
 
 
 def summary_of_checkpoints(models: Path) -> dict[str, Any]:
-    """A hash of each file's tensors, and the Euclidean norms of the tensors at the end."""
-    (run,) = models.iterdir()
-    contents = {str(path.relative_to(run)): tensors_of(path) for path in sorted(run.rglob("*.th"))}
-    last = max((name.split("/")[0] for name in contents if not name.startswith("best")), key=int)
+    """A hash of each file's tensors, and the Euclidean norms of the tensors at the end; empty without checkpoints."""
+    files = sorted(models.rglob("*.th"))
+    contents = {"/".join(path.relative_to(models).parts[1:]): tensors_of(path) for path in files}
+    last = max((int(name.split("/")[0]) for name in contents if not name.startswith("best")), default=None)
     return {
         "files": {name: hash_of(tensors) for name, tensors in contents.items()},
         "norms": {

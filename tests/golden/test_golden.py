@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch as th
 
 from tests.golden.make import read
-from tests.golden.runs import ALGORITHMS, ENVS, RUNNERS, all_runs, machine, play
+from tests.golden.runs import ALGORITHMS, CHECKPOINTS, ENVS, RUNNERS, TRAINED, all_runs, machine, play
 
 GOLDEN = read()
 # Relative, for a number at least this large; what is smaller may differ by TOLERANCE * SMALL.
@@ -71,6 +73,17 @@ def test_the_file_holds_every_run():
 def test_a_run_gives_the_numbers_that_it_gave(name: str, tmp_path: Path):
     golden = GOLDEN[name]
     assert not differences(golden, play(golden["words"], tmp_path), exact=same_machine(golden))
+
+
+@pytest.mark.parametrize("alg", TRAINED)
+def test_a_checkpoint_with_other_agents_is_found_out(alg: str, tmp_path: Path):
+    golden = GOLDEN[f"{alg} checkpoint: evaluated"]
+    shutil.copytree(CHECKPOINTS / alg, tmp_path / alg)
+    (file,) = (tmp_path / alg).glob("*/agent.th")
+    state = th.load(file, weights_only=True)
+    th.save({**state, "fc2.bias": state["fc2.bias"].flip(0)}, file)
+    run = play([*golden["words"], f"checkpoint_path={tmp_path / alg}"], tmp_path / "results")
+    assert differences(golden, run, exact=True) and differences(golden, run, exact=False)
 
 
 @pytest.mark.parametrize(

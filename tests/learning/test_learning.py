@@ -55,7 +55,7 @@ def test_vast_vdn_learns_to_deliver(random_returns):
 
 
 def test_vast_qtran_learns_to_deliver(random_returns):
-    # End to end: with detached values the greedy team still does nothing after so short a run (docs/algorithms.md).
+    # End to end: detached values leave the greedy team idle after so short a run (docs/algorithms/qtran_values.md).
     settings = ("opt_loss=0.1", "nopt_min_loss=0.1", "t_max=20000", "epsilon_anneal_time=8000")
     returns = trained_play("vast_qtran", *settings)
     assert clearly_above(returns, random_returns)

@@ -11,17 +11,8 @@ from typing import Any
 import pytest
 
 import envs
-from settings import load as config_module
-from settings.load import (
-    CONFIG_DIR,
-    SHIPPED,
-    available,
-    load_config,
-    load_saved_config,
-    read_yaml,
-    results_path,
-    to_namespace,
-)
+from settings.load import CONFIG_DIR, available, load_config, load_saved_config, results_path, to_namespace
+from settings.sources import SHIPPED, file_layers, leaves
 from utils.errors import UserError
 
 DEFAULT = """
@@ -38,6 +29,8 @@ use_cuda: true
 layers: [64, 64]
 gamma: 0.99
 batch: null
+shift: 0.5
+count: 1000
 local_results_path: "results"
 """
 TOY_ENV = """
@@ -177,9 +170,9 @@ WORDS |= {"false": False, "False": False, "no": False, "NO": False, "off": False
 @pytest.mark.parametrize(
     "key, text, expected",
     [("use_cuda", word, value) for word, value in WORDS.items()]
-    + [("t_max", "2e6", 2_000_000), ("t_max", "3.0", 3), ("t_max", "-7", -7), ("t_max", "1_000", 1000)]
+    + [("t_max", "2e6", 2_000_000), ("t_max", "3.0", 3), ("count", "-7", -7), ("t_max", "1_000", 1000)]
     + [("lr", "5e-4", 5e-4), ("lr", "1", 1.0), ("lr", ".5", 0.5), ("lr", "1/4", 0.25), ("lr", "1 / 3", 1 / 3)]
-    + [("lr", "inf", float("inf")), ("lr", "-1.", -1.0), ("lr", "-1.5E+2", -150.0), ("lr", ".5e1", 5.0)]
+    + [("shift", "inf", float("inf")), ("shift", "-1.", -1.0), ("shift", "-1.5E+2", -150.0), ("lr", ".5e1", 5.0)]
     + [("layers", "[1, 2, 3]", [1, 2, 3]), ("layers", "[]", []), ("layers", "[1e1]", [10])]
     + [("mixer", word, None) for word in ("none", "None", "NONE", "null", "~")]
     + [("mixer", "qmix", "qmix"), ("batch", "2.5", 2.5), ("batch", "true", True), ("batch", "[a]", ["a"])]
@@ -317,11 +310,11 @@ algs:
 
 
 def test_a_preset_leaves_out_shipped_keys_of_parts_that_the_run_lacks(folder: Path) -> None:
-    (folder / "algs" / "vast_qmix.yaml").write_text("eta: 0.25\nunits: {inner: 3}")
-    config = load(folder, preset="eta: 0.5\nunits: {inner: 4}\nlr: 0.1")
-    assert "eta" not in config and "units" not in config and config["lr"] == 0.1
+    (folder / "algs" / "vast_qmix.yaml").write_text("eta: 0.25")
+    config = load(folder, preset="eta: 0.5\nlr: 0.1")
+    assert "eta" not in config and config["lr"] == 0.1
     config = load_config("vast_qmix", "toy", ["preset=old"], config_dir=folder)
-    assert config["eta"] == 0.5 and config["units"] == {"inner": 4}
+    assert config["eta"] == 0.5
 
 
 def test_a_preset_sets_keys_that_only_the_users_algorithm_has(folder: Path) -> None:
@@ -606,7 +599,7 @@ def test_shipped_files_load_quietly_and_reload_from_their_own_values(
     caplog.set_level(logging.INFO)
     config = load_config(alg, env)
     assert not [record for record in caplog.records if "new key" in record.message]
-    flat = dict(config_module.leaves(config))
+    flat = dict(leaves(config))
     texts = [f"{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in flat.items()]
     assert load_config(alg, env, texts) == config
 
@@ -620,6 +613,6 @@ def test_shipped_presets_have_no_mistake_in_any_of_their_sections(alg: str, env:
 def test_no_shipped_algorithm_sets_what_belongs_to_the_domain() -> None:
     domain = {"gamma", "t_max", "test_interval", "test_nepisode"}
     for alg in set(available(CONFIG_DIR, "algs")) & set(SHIPPED["algs"]):
-        keys = set(read_yaml(CONFIG_DIR / "algs" / f"{alg}.yaml"))
+        keys = {key for layer in file_layers(CONFIG_DIR / "algs" / f"{alg}.yaml") for key in layer.values}
         assert not keys & domain, alg
         assert alg.endswith("_ac") or alg == "coma" or "buffer_size" not in keys, alg

@@ -1,12 +1,14 @@
-"""Statistics to the console, to sacred and to TensorBoard."""
+"""Statistics to the record, and from there to the console, to sacred, to TensorBoard and to any other sink."""
 
+import json
 import logging
 
 import numpy as np
 import pytest
 import torch as th
 
-from utils.logging import Logger, get_logger
+from tracking.record import Evaluation
+from utils.logging import KEPT, Logger, get_logger
 
 
 class Run:
@@ -78,3 +80,125 @@ def test_a_block_without_values_is_its_heading(lines):
 
 def test_the_console_logger_is_one():
     assert get_logger() is get_logger()
+
+
+def test_a_key_that_was_only_looked_up_is_not_in_the_block(lines):
+    """As the loop looks up test_return_mean of a runner that logs none."""
+    logger, texts = lines
+    assert logger.stats["test_return_mean"] == []
+    logger.log_stat("loss", 1, 0)
+    logger.print_recent_stats("Step 0")
+    assert texts == ["Step 0\n  loss: 1"]
+    assert logger.state_dict() == {"stats": {"loss": [0, 1.0]}}
+
+
+def test_memory_keeps_the_newest_points(lines):
+    logger, _ = lines
+    for step in range(3 * KEPT):
+        logger.log_stat("loss", step, step)
+    newest = [(step, float(step)) for step in range(2 * KEPT, 3 * KEPT)]
+    assert logger.stats["loss"][-KEPT:] == newest and len(logger.stats["loss"]) < 2 * KEPT
+
+
+# --- sinks ---
+
+
+class Sink:
+    """Keeps what it gets, with its own name, in a list that it may share."""
+
+    def __init__(self, name, got, fails_at=None):
+        self.name, self.got, self.fails_at = name, got, fails_at
+
+    def line(self, line):
+        if line.get("t") == self.fails_at:
+            raise RuntimeError("no route to host")
+        self.got.append((self.name, line))
+
+    def close(self):
+        self.got.append((self.name, "closed"))
+
+
+def test_every_line_goes_to_the_record_first_and_then_to_all_sinks(lines):
+    logger, _ = lines
+    got = []
+    logger.attach("a", Sink("a", got))
+    logger.setup_record(Sink("record", got))
+    logger.attach("b", Sink("b", got))
+    logger.log_stat("loss", np.float32(0.5), 10)
+    logger.log_evaluation(Evaluation(10, 12, {"return": (1, np.float32(2.5))}))
+    logger.close()
+    logger.log_stat("late", 1, 20)
+    assert [name for name, _ in got] == ["record", "a", "b"] * 2 + ["a", "b", "record"]
+    assert [line for name, line in got if name == "a"] == [
+        {"kind": "stat", "key": "loss", "t": 10, "value": 0.5, "time": got[0][1]["time"]},
+        {
+            "kind": "evaluation",
+            "t": 10,
+            "t_env": 12,
+            "absolute": False,
+            "episodes": {"return": [1.0, 2.5]},
+            "time": got[3][1]["time"],
+        },
+        "closed",
+    ]
+    assert got[0][1] == got[1][1] == got[2][1] and got[3][1] == got[4][1] == got[5][1]
+
+
+def test_a_sink_that_fails_is_told_once_and_left_out(lines):
+    logger, texts = lines
+    got = []
+    for name, fails_at in (("record", None), ("weak", 20), ("strong", None)):
+        sink = Sink(name, got, fails_at)
+        logger.setup_record(sink) if name == "record" else logger.attach(name, sink)
+    for step in (10, 20, 30):
+        logger.log_stat("loss", 1, step)
+    steps = {name: [line["t"] for n, line in got if n == name] for name in ("record", "weak", "strong")}
+    assert steps == {"record": [10, 20, 30], "weak": [10], "strong": [10, 20, 30]}
+    assert texts == ["sink 'weak': RuntimeError: no route to host; the run goes on without it"]
+    logger.close()
+    assert [entry for entry in got if entry[1] == "closed"] == [("strong", "closed")]
+
+
+def test_a_sink_that_cannot_be_closed_is_told_and_the_others_are_closed(lines):
+    class Stuck(Sink):
+        def close(self):
+            raise TimeoutError("still sending")
+
+    logger, texts = lines
+    got = []
+    logger.attach("stuck", Stuck("stuck", got))
+    logger.attach("fine", Sink("fine", got))
+    logger.close()
+    assert got == [("fine", "closed")] and texts == [
+        "sink 'stuck': TimeoutError: still sending; the run goes on without it"
+    ]
+
+
+def test_an_error_of_the_record_is_the_runs(lines):
+    logger, _ = lines
+    got = []
+    logger.setup_record(Sink("record", got, fails_at=10))
+    logger.attach("other", Sink("other", got))
+    with pytest.raises(RuntimeError, match="no route to host"):
+        logger.log_stat("loss", 1, 10)
+    assert got == []  # what the record lacks, no view of it has
+
+
+# --- state ---
+
+
+def test_a_logger_goes_on_from_its_state(lines):
+    logger, texts = lines
+    for key, value, t in (("a", 1, 0), ("test_return_mean", -2.5, 0), ("a", 0.1, 10), ("b", float("nan"), 10)):
+        logger.log_stat(key, value, t)
+    state = json.loads(json.dumps(logger.state_dict()))
+    other = Logger(logger.console_logger)
+    other.log_stat("gone", 1, 0)
+    stats = other.stats
+    other.load_state_dict(state)
+    assert other.stats is stats and stats["test_return_mean"] == [(0, -2.5)] and "gone" not in stats
+    for one in (logger, other):
+        one.log_stat("a", 7, 20)
+        one.print_recent_stats("Step 20")
+    assert texts[0] == texts[1] == "Step 20\n  a: 7                    b: nan                  test_return_mean: -2.5"
+    assert stats["a"] == [(10, 0.1), (20, 7.0)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -17,6 +18,7 @@ from typing import Any
 import pytest
 
 import main
+from __about__ import __version__
 from tracking.record import read_record
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -83,7 +85,7 @@ class Project:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        for part in ("main.py", "utils", "settings", "tracking", "envs", "config"):
+        for part in ("main.py", "__about__.py", "utils", "settings", "tracking", "envs", "config"):
             source = PROJECT / "src" / part
             copy = shutil.copytree if source.is_dir() else shutil.copy
             (root / "src").mkdir(exist_ok=True)
@@ -150,6 +152,12 @@ def assert_one_line(result: subprocess.CompletedProcess[str], *parts: str) -> No
         ((*ARGUMENTS, "with", "t_mx=3"), ["t_mx: unknown key (did you mean 't_max'?)"]),
         ((*ARGUMENTS, "with", "env_args.n_agent=8"), ["(did you mean 'env_args.n_agents'?)"]),
         ((*ARGUMENTS, "with", "use_cuda=flase"), ["use_cuda: expected true or false, got 'flase'"]),
+        (
+            (*ARGUMENTS, "with", "sinks=[tensorbord]"),
+            ["sinks: unknown sink 'tensorbord' (did you mean 'tensorboard'?)"],
+        ),
+        ((*ARGUMENTS, "with", "sinks=[[1]]"), ["sinks: unknown sink '[1]'", "registered are sacred, tensorboard"]),
+        ((*ARGUMENTS, "with", "sinks=x"), ["sinks: expected a list"]),
         ((*ARGUMENTS, "with", "seed"), ["with seed: expected key=value"]),
         ((*ARGUMENTS, "with", "plan=bad build"), ["eta: must lie in [1/N, 1]"]),
         ((*ARGUMENTS, "with", "local_results_path=src/main.py"), ["local_results_path: cannot write to"]),
@@ -185,6 +193,7 @@ def test_a_run_is_recorded_whole(project: Project, tmp_path: Path) -> None:
     assert (record.token, record.header["id"], record.status) == ("toy_seed1__now", "1", "COMPLETED")
     assert record.config == config and record.stats == {"return": ([10], [1.5])}
     assert {key: record.header[key] for key in ("command", "meta")} == {key: run[key] for key in ("command", "meta")}
+    assert run["meta"]["version"] == __version__
     captured = (project.root / "results/sacred/1/cout.txt").read_text()
     assert "printed" in captured and "toy: logged" in captured
     assert result.stdout.endswith("closed\n")
@@ -288,6 +297,22 @@ def test_help_names_the_choices(project: Project, arguments: tuple[str, ...]) ->
         "Presets: released",
     ):
         assert part in result.stdout, part
+
+
+VERSION = """
+import sys
+from main import cli
+status = cli(["main.py", sys.argv[1]])
+sys.exit(status or int("torch" in sys.modules))
+"""
+
+
+@pytest.mark.parametrize("flag", ["--version", "-V"])
+def test_the_version_is_shown_without_the_wait_for_pytorch(flag: str) -> None:
+    command = [sys.executable, "-c", VERSION, flag]
+    result = subprocess.run(command, cwd=PROJECT / "src", capture_output=True, text=True)
+    assert (result.returncode, result.stdout, result.stderr) == (0, f"pymarl-vast {__version__}\n", "")
+    assert re.fullmatch(r"\d+\.\d+\.\d+", __version__)
 
 
 def test_no_process_is_left_behind(project: Project) -> None:

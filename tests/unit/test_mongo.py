@@ -22,12 +22,14 @@ from test_replica import assert_same, header, points, wait_until, write
 
 import main
 import track
+from __about__ import __version__
 from settings.load import load_config
 from tracking import observers
 from tracking.mongo.target import Target, choose_target, target_of_flag, target_of_url
 from tracking.record import FILE, Evaluation, RecordWriter, read_lines
 from utils.commandline import fail, redact
 from utils.errors import UserError
+from utils.logging import Line
 
 PASSWORD = "geheim-7f3a"
 MALFORMED = [
@@ -304,6 +306,7 @@ def test_how_a_run_ended_is_in_mongodb(project: Project, mongod: Mongod, plan: s
         assert_same(client[plan], project.root / "results/sacred/1")
         run = client[plan].runs.find_one()
         assert run["status"] == status and ("fail_trace" in run) == (status == "FAILED")
+        assert run["meta"]["version"] == __version__
         assert run["config"]["plan"] == plan and run["meta"]["options"]["--mongo_db"] is None
         assert run["captured_out"] == (project.root / "results/sacred/1/cout.txt").read_text()
         assert run["start_time"] <= run["stop_time"]
@@ -362,7 +365,7 @@ def test_the_documented_way_to_read_works(mongod: Mongod, tmp_path: Path, capsys
     writer.end("COMPLETED")
     assert track.cli(["track.py", "push", str(tmp_path), "-m", f"{mongod.address}:pymarl"]) == 0
     capsys.readouterr()
-    text = (PROJECT / "docs/tracking.md").read_text().split("```python\n")[1].split("```")[0]
+    text = (PROJECT / "docs/tracking.md").read_text().split("### Reading it")[1].split("```python\n")[1].split("```")[0]
     exec(text.replace("localhost:27017", mongod.address), {})
     assert capsys.readouterr().out == "a vdn [(20, 2.5)]\n20 False [2.0, 3.0]\n"
 
@@ -459,13 +462,14 @@ def test_a_run_is_the_same_whatever_mongodb_does(
     monkeypatch.setattr(observers, "INTERVAL_S", 0.2)
     server = Mongod(tmp_path / "mongod")
     told = fate(server)
-    record = RecordWriter.evaluation
+    record = RecordWriter.line
 
-    def evaluation(self: RecordWriter, point: Evaluation) -> None:
-        record(self, point)
-        told.on_evaluation()
+    def watched(self: RecordWriter, line: Line) -> None:
+        record(self, line)
+        if line["kind"] == "evaluation":
+            told.on_evaluation()
 
-    monkeypatch.setattr(RecordWriter, "evaluation", evaluation)
+    monkeypatch.setattr(RecordWriter, "line", watched)
     monkeypatch.setenv("MY_MONGO", f"mongodb://{server.address}")
     where = ("mongo_url=$MY_MONGO", "mongo_db=test", f"local_results_path={tmp_path}")
     assert main_status(*RUN, *where) == 0

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from run import build
-from settings.load import CONFIG_DIR, SHIPPED, available, load_config
+from settings.load import CONFIG_DIR, available, load_config
+from settings.sources import SHIPPED
 
 ALGS = [alg for alg in available(CONFIG_DIR, "algs") if alg in SHIPPED["algs"]]
 ENVS = ("warehouse", "battle", "gaussian_squeeze")  # those that need nothing beside the project

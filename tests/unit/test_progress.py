@@ -21,7 +21,8 @@ from tracking.progress import Progress
 main._set_up_logging()
 progress = Progress(0, 100)
 stats = {{"test_return_mean": [(0, 1.0), (50, -2.25)], "test_ep_length_mean": [(0, 50.0)], "loss": [(0, 3.0)],
-         "test_kill_count_mean": [(50, 7.5)], "test_return_std": [(0, 9.0)]}}
+         "test_kill_count_mean": [(50, 7.5)], "test_return_std": [(0, 9.0)],
+         "test_asked_for_mean": []}}
 progress.update(50, stats)
 logging.getLogger("toy").info("a line")
 progress.update(104, stats)

@@ -22,8 +22,9 @@ from pymongo.database import Database
 from pymongo.errors import AutoReconnect, BulkWriteError
 
 from tracking.mongo import replica
+from tracking.mongo.delivery import SOURCES, Delivery
 from tracking.mongo.replica import DivergedError, Replica, run_document
-from tracking.mongo.target import SOURCES, Delivery, target_of_flag
+from tracking.mongo.target import target_of_flag
 from tracking.record import FILE, Evaluation, RecordWriter, read_lines, read_record
 
 pytestmark = needs_mongod
@@ -448,7 +449,8 @@ def test_a_server_that_hangs_is_left_alone_and_nothing_comes_twice(
 KILLED = """
 import os, signal, sys, time
 from pathlib import Path
-from tracking.mongo.target import Delivery, target_of_flag
+from tracking.mongo.delivery import Delivery
+from tracking.mongo.target import target_of_flag
 from tracking.record import RecordWriter
 writer = RecordWriter(Path(sys.argv[1]), {header})
 Delivery(target_of_flag(sys.argv[2]), Path(sys.argv[1]), interval=60)

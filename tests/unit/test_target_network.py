@@ -62,7 +62,8 @@ def test_soft_copies_go_a_share_of_the_way_at_every_update(make):
 
 
 @pytest.mark.parametrize(
-    ("value", "interval", "every", "tau"), [(None, 200, 200, None), (0.01, 200, None, 0.01), (1, 7, None, 1), (50, 7, 50, None)]
+    ("value", "interval", "every", "tau"),
+    [(None, 200, 200, None), (0.01, 200, None, 0.01), (1, 7, None, 1), (50, 7, 50, None)],
 )
 def test_epymarls_key_is_a_share_up_to_one_and_an_interval_above(value, interval, every, tau):
     targets = TargetNetwork.of(SimpleNamespace(target_update_interval_or_tau=value, target_update_interval=interval))

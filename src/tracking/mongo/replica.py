@@ -1,4 +1,4 @@
-"""A run's record in a MongoDB database, and the process that keeps it up to date while the run goes on.
+"""A run's record in a MongoDB database: the copying.
 
 The database gets what sacred's viewers look for, and the episodes of the evaluations:
 
@@ -13,35 +13,25 @@ failure that leaves open whether it was carried out, by a later push, or by anot
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import json
-import logging
-import signal
-import sys
-import threading
-import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import pymongo
 from bson import ObjectId
 from pymongo import UpdateOne
 from pymongo.collection import Collection
 from pymongo.database import Database
 from pymongo.errors import BulkWriteError, DuplicateKeyError
 
-from tracking.mongo.target import FINAL_S, Target, reason
-from tracking.record import FILE, RecordReader, read_lines
+from tracking.record import FILE, POINT_KINDS, RecordReader
 
 MAX_POINTS = 100_000  # in a document of metrics: below 5 MB, where MongoDB ends at 16 MB
 CHUNK = 10_000  # lines that are copied at a time
 CONSOLE_BYTES = 100_000  # of the console's text, the last ones
-POINT_KINDS = ("stat", "evaluation")
 DUPLICATE_KEY = 11000  # MongoDB's code
 FORMAT = "pymarl-vast 1"  # in the place of sacred's MongoObserver-0.7.0
 
@@ -271,91 +261,3 @@ def _end_of(path: Path) -> bytes:
             return file.read()
     except OSError:
         return b""
-
-
-# --- the process beside a run ---
-
-
-class Follower:
-    """Delivers again and again, whatever happens in between.
-
-    Args:
-        target: the database.
-        folder: of the run, with its record.
-        answers: whether the server answered before the start.
-        tell: takes one line for the user and its level of logging.
-
-    Attributes:
-        delivered: points that are known to be in the database.
-    """
-
-    def __init__(self, target: Target, folder: Path, answers: bool, tell: Callable[[str, int], None]) -> None:
-        self.delivered = 0
-        self._target, self._folder, self._tell = target, folder, tell
-        self._client = target.connect()
-        self._replica: Replica | None = None
-        self._lost = not answers
-        self._named = False
-
-    def deliver(self, alive: bool) -> bool:
-        """Delivers what is new; returns whether the database now holds all of the record."""
-        replica = self._replica or Replica(self._client[self._target.database], self._folder)
-        try:
-            replica.deliver(alive)
-        except Exception as error:  # whatever it is, it is no reason to give up
-            self._replica = None
-            if not self._lost:
-                told = f"MongoDB {self._target}: {reason(error)}; the run goes on, its points are kept in the record"
-                self._tell(told, logging.WARNING)
-            self._lost = True
-        else:
-            self._replica = replica
-            self._tell_success(replica)
-        self.delivered = max(self.delivered, replica.delivered)
-        return not self._lost
-
-    def _tell_success(self, replica: Replica) -> None:
-        if self._lost:
-            self._tell(f"MongoDB {self._target}: answers; {replica.new} points delivered", logging.INFO)
-        if not self._named and replica.run_id is not None:
-            self._tell(f"MongoDB {self._target}: this run has the number {replica.run_id} there", logging.INFO)
-            self._named = True
-        self._lost = False
-
-    def deliver_finally(self) -> bool:
-        """The last delivery, tried for `FINAL_S`; returns whether the database now holds all of the record."""
-        deadline = time.monotonic() + FINAL_S
-        with pymongo.timeout(FINAL_S):
-            while not (complete := self.deliver(alive=False)) and time.monotonic() < deadline:
-                time.sleep(0.2)
-        return complete
-
-
-def main() -> None:
-    """Follows the run that stdin names until stdin says so or ends; says what happens in lines of JSON on stdout."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)  # the run's end is what ends this process, by whatever signal it comes
-    order = json.loads(sys.stdin.readline())
-    target, folder = Target(order["uri"], order["database"]), Path(order["folder"])
-    ended = threading.Event()
-
-    def wait_for_the_end() -> None:
-        sys.stdin.readline()
-        ended.set()
-
-    threading.Thread(target=wait_for_the_end, daemon=True).start()
-    follower = Follower(target, folder, order["answers"], lambda text, level: _say({"say": text, "level": level}))
-    while not ended.wait(order["interval"]):
-        follower.deliver(alive=True)
-    complete = follower.deliver_finally()
-    points = sum(line["kind"] in POINT_KINDS for line in read_lines(folder / FILE))
-    _say({"complete": complete, "points": points, "delivered": follower.delivered})
-
-
-def _say(message: dict[str, Any]) -> None:
-    with contextlib.suppress(OSError):  # nobody listens to what is said of a run that was killed
-        print(json.dumps(message), flush=True)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,23 +1,17 @@
-"""MongoDB as a second home of a run's record: where it is, and its delivery while the run goes on.
+"""MongoDB as a second home of a run's record: where it is, and whether it answers.
 
-The record in the run's folder is the only buffer and the truth; `tracking.mongo.replica` copies it into a database.
-Nothing that MongoDB does can reach the run: the copying goes on in a process of its own (`Delivery`).
+The record in the run's folder is the only buffer and the truth; `tracking.mongo.replica` copies it into a database,
+`tracking.mongo.delivery` does so while the run goes on.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
-import logging
 import os
 import re
 import shlex
-import subprocess
-import sys
-import threading
 import warnings
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from utils.commandline import redact
@@ -26,12 +20,8 @@ from utils.errors import UserError
 if TYPE_CHECKING:  # imported where it is needed: a run without MongoDB does without it
     import pymongo
 
-LOGGER = logging.getLogger("mongo")
-SOURCES = Path(__file__).resolve().parents[2]
-FINAL_S = 4.0  # for the last delivery, when the run has ended
 ANSWER_MS = 2000  # how long it may take to find and reach the server
 OPERATION_MS = 5000  # how long the server may take for one operation
-GRACE_S = OPERATION_MS / 1000 + 1  # for an operation that is under way when the run ends, before the last delivery
 
 MALFORMED = (
     "not a valid MongoDB URI; expected mongodb://[user:password@]host[:port][/database][?options], user and password "
@@ -181,74 +171,3 @@ def why_silent(target: Target) -> str | None:
                 raise UserError(told) from None
             return reason(error)
     return None
-
-
-# --- the delivery ---
-
-
-class Delivery:
-    """Delivers the record of one run to a database in a process of its own, until `finish`.
-
-    A process, because nothing of it may reach the run: PyMongo draws from Python's global generator, which the run has
-    seeded; it keeps threads, which do not survive the fork of worker processes; and a run that is killed has nobody
-    else to deliver its last points.
-
-    Args:
-        target: the database.
-        folder: of the run, with its record.
-        interval: seconds between deliveries.
-        answers: whether the server answered before; if not, its silence is not told again.
-    """
-
-    def __init__(self, target: Target, folder: Path, interval: float, answers: bool = True) -> None:
-        self._target, self._folder = target, folder
-        self._result: dict[str, Any] = {}
-        order = {"uri": target.uri, "database": target.database, "folder": str(folder.resolve())}
-        # A session of its own: Ctrl-C, which goes to all processes of the terminal's group, is meant for the run.
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "tracking.mongo.replica"],
-            cwd=SOURCES,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
-        self._ear = threading.Thread(target=self._listen, daemon=True)
-        self._ear.start()
-        # Through a pipe: others may read command lines and environments.
-        self._send({**order, "answers": answers, "interval": interval})
-
-    def finish(self) -> None:
-        """Waits, a few seconds at most, for the last delivery, and tells what is left to deliver, if anything."""
-        self._send({"finish": True})
-        self._ear.join(FINAL_S + GRACE_S)
-        if self._ear.is_alive():
-            self._process.kill()
-        self._process.wait()
-        if not self._result.get("complete"):
-            track = shlex.quote(str(SOURCES / "track.py"))
-            LOGGER.warning(
-                f"MongoDB {self._target}: {self._left()} not delivered; all is in the record. To deliver it: "
-                f"python {track} push {shlex.quote(str(self._folder))} {self._target.arguments}"
-            )
-
-    def _left(self) -> str:
-        if not self._result:
-            return "an unknown number of points was"
-        points, delivered = self._result["points"], self._result["delivered"]
-        return f"{points - delivered} of {points} points were" if points > delivered else "how the run ended was"
-
-    def _send(self, message: dict[str, Any]) -> None:
-        assert self._process.stdin is not None
-        with contextlib.suppress(OSError):  # it has ended: `finish` tells
-            self._process.stdin.write(json.dumps(message) + "\n")
-            self._process.stdin.flush()
-
-    def _listen(self) -> None:
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
-            message = json.loads(line)
-            if "say" in message:
-                LOGGER.log(message["level"], message["say"])
-            else:
-                self._result = message
