@@ -176,5 +176,7 @@ def test_there_are_no_positions_to_cluster():
 
 
 def test_an_environment_with_observations_does_without_an_id():
-    updates = ["obs_agent_id=false", "buffer_size=32", "seed=1"]
-    build(load_config("qmix", "warehouse", updates)).close()
+    experiment = build(load_config("qmix", "warehouse", ["obs_agent_id=false", "buffer_size=32", "seed=1"]))
+    experiment.close()
+    # The agents see their observations and their last actions, and nothing besides.
+    assert experiment.mac.agent.fc1.in_features == experiment.args.obs_shape + experiment.args.n_actions

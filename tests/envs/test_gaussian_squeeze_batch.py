@@ -18,6 +18,7 @@ def test_random_play_of_every_size(n_agents):
     for _ in range(5):
         both.play(rng)
         both.play(rng, share=0.6)
+    assert both.shown >= 10 * 2  # after every reset and every step
 
 
 def test_every_sum():

@@ -37,6 +37,7 @@ def test_random_play_of_every_size(n_agents):
     for _ in range(4):
         both.play(rng)
     both.play(rng, share=0.6)
+    assert both.shown > 5 * both.singles[0].episode_limit
 
 
 @pytest.mark.parametrize(("n_agents", "layout"), [(4, None), (4, SHOP), (2, CORRIDOR)])
@@ -75,12 +76,14 @@ def test_time_limits(episode_limit, continuing):
     both, rng = make(3, episode_limit, continuing, seeds=range(6)), np.random.default_rng(2)
     for _ in range(8):
         both.play(rng, share=0.5)  # so episodes end at different times
+    assert both.shown > 8 * episode_limit
 
 
 def test_one_environment():
     both, rng = make(16, 50, seeds=[5]), np.random.default_rng(5)
     for _ in range(2):
         both.play(rng, policy=busy)
+    assert both.shown == 2 * 51
 
 
 def test_an_episode_can_be_cut_short():
@@ -89,6 +92,7 @@ def test_an_episode_can_be_cut_short():
         both.reset()
         for _ in range(steps):
             both.step(np.array([2, 0]), rng.integers(6, size=(2, 4)))
+            assert both.running.all()
     both.play(rng)
 
 

@@ -232,8 +232,12 @@ def test_a_configuration_saved_before_the_policies_keys_existed_still_plays(tmp_
     for key in ("standardise_advantages", "entropy_coef"):
         del config[key]
     (tmp_path / "config.json").write_text(json.dumps(config))
-    experiment = build(load_saved_config(tmp_path / "config.json", ["evaluate=true"]))
+    updates = ["evaluate=true", "test_nepisode=1", "env_args.episode_limit=3"]
+    experiment = build(load_saved_config(tmp_path / "config.json", updates))
+    experiment.run()
     experiment.close()
+    assert not experiment.args.standardise_advantages and experiment.args.entropy_coef == 0
+    assert [value for _, value in experiment.logger.stats["test_ep_length_mean"]] == [3]
 
 
 def test_entropy_alone_makes_policies_uniform_over_what_is_available():

@@ -532,7 +532,13 @@ def test_settings_that_do_not_go_together_are_told(overrides, message):
 
 
 def test_an_evaluation_may_play_one_episode_at_a_time():
-    make_coma(make_args("coma", batch_size_run=1, runner="episode", evaluate=True))
+    alone = ("seed=1", "use_cuda=false", "runner=episode", "batch_size_run=1", "env_args.episode_limit=3")
+    with pytest.raises(UserError, match="batch_size=8: policies learn on-policy"):
+        build(load_config("coma", "warehouse", alone))
+    evaluation = build(load_config("coma", "warehouse", [*alone, "evaluate=true", "test_nepisode=2"]))
+    evaluation.run()
+    evaluation.close()
+    assert [value for _, value in evaluation.logger.stats["test_ep_length_mean"]] == [3]
 
 
 def test_a_critic_of_ones_own_is_chosen_by_its_name(monkeypatch):
