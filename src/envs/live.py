@@ -90,8 +90,8 @@ class WindowView(LiveView):
             return
         from PIL import ImageTk  # late: only windows need pictures
 
-        from rendering.draw import draw_scene
-        from rendering.raster import to_image
+        from envs.drawing.draw import draw_scene
+        from envs.drawing.raster import to_image
 
         image = ImageTk.PhotoImage(to_image(draw_scene(scene_of(env))), master=self._window)
         self._picture.configure(image=image)

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from envs.drawing.draw import INK, LEGEND_SIZE, MARGIN, ROW, Painter
+from envs.drawing.shapes import Drawing, Shape, Text
 from envs.scene import Scene
-from rendering.draw import INK, LEGEND_SIZE, MARGIN, ROW, Painter
 from rendering.play import Film
-from rendering.shapes import Drawing, Shape, Text
 
 PANEL = 360  # pixels along the longer side of a panel's board
 STAGES = ("early", "middle", "late")

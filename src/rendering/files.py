@@ -14,8 +14,8 @@ from typing import Any
 
 from PIL import Image, ImageColor
 
-from rendering.raster import to_image
-from rendering.shapes import BACKGROUND, Drawing
+from envs.drawing.raster import to_image
+from envs.drawing.shapes import BACKGROUND, Drawing
 from rendering.svg import to_svg
 from utils.errors import UserError
 

@@ -11,10 +11,10 @@ import numpy.typing as npt
 import torch as th
 
 from components.episode_buffer import EpisodeBatch
+from envs.drawing.draw import Painter
+from envs.drawing.shapes import Drawing
 from envs.scene import Scene, scene_of
 from experiment.experiment import Experiment
-from rendering.draw import Painter
-from rendering.shapes import Drawing
 from utils.checks import check_shape
 from utils.generators import seed_everything
 

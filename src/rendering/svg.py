@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from html import escape
 
-from rendering.shapes import BACKGROUND, Box, Disc, Drawing, Shape
+from envs.drawing.shapes import BACKGROUND, Box, Disc, Drawing, Shape
 
 
 def to_svg(drawing: Drawing) -> str:

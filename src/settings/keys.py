@@ -21,7 +21,7 @@ class Key:
 
     Args:
         form: what it may hold, as `settings.values.fit` reads it.
-        readers: the packages that read it, comma-separated.
+        readers: the packages that read it, comma-separated; empty: it is recorded only.
         changes: RESULTS, CHANCE or NOTHING.
     """
 
@@ -55,8 +55,8 @@ KEYS = {
     # --- the run ---
     "name": Key("text", "experiment"),
     "preset": Key("text or null", "settings"),
-    "label": Key("text", "settings", NOTHING),
-    "repeat_id": Key(FROM_0, "settings", NOTHING),
+    "label": Key("text", "", NOTHING),
+    "repeat_id": Key(FROM_0, "", NOTHING),
     "seed": Key("seed or null", "experiment, runners, assigners", CHANCE),
     "t_max": Key(COUNT, "experiment"),
     "batch_size_run": Key(SIZE, "runners, experiment"),

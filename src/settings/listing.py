@@ -14,7 +14,7 @@ import yaml
 
 from settings.keys import KEYS, UNCONDITIONAL, look_up
 from settings.load import Settings
-from settings.sources import CONFIG_DIR, SHIPPED, Layer, file_layers, leaves, read_layer
+from settings.sources import CONFIG_DIR, Layer, available, file_layers, leaves, read_layer
 from settings.values import Loader, is_secret, show
 
 PROJECT = CONFIG_DIR.parent.parent
@@ -129,13 +129,13 @@ COLUMNS = ("Key", "Values", "Default", "Read by", "Changes results", "What it is
 def page() -> str:
     """The text of docs/settings.md."""
     default = read_layer(CONFIG_DIR / "default.yaml")
-    files = {layer.source: layer for name in SHIPPED["algs"] for layer in _layers("algs", name)}.values()
-    special = dict.fromkeys(key for layer in files for key in layer.values if key not in default.values)
+    files = {layer.source: layer for name in available(CONFIG_DIR, "algs") for layer in _layers("algs", name)}.values()
+    special = dict.fromkeys(key for layer in files for key in layer.values if key in KEYS.keys() - default.values)
     parts = [
         *(HEAD, DEFAULT, _table(COLUMNS, (_row(key, [default]) for key in default.values))),
         *(SPECIAL, _table(COLUMNS, (_row(key, files) for key in sorted(special)))),
     ]
-    for name in SHIPPED["envs"]:
+    for name in available(CONFIG_DIR, "envs"):
         layers = _layers("envs", name)
         arguments = {key: value for layer in layers for key, value in layer.values.get("env_args", {}).items()}
         sources = [layer.source for layer in layers]
@@ -161,7 +161,7 @@ def _row(key: str, layers: Iterable[Layer]) -> tuple[str, ...]:
     one = len(values) == 1
     default = "; ".join(value if one else f"{value} ({', '.join(names)})" for value, names in values.items())
     notes = (comments(PROJECT / layer.source).get(key) for layer in layers)
-    return f"`{key}`", row.form, default, row.readers, row.changes, next(filter(None, notes), "")
+    return f"`{key}`", row.form, default, row.readers or "(recorded only)", row.changes, next(filter(None, notes), "")
 
 
 def _code(value: Any) -> str:

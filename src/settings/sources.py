@@ -14,16 +14,8 @@ from utils.errors import UserError
 from utils.registry import hint
 
 CONFIG_DIR = Path(__file__).resolve().parent.parent / "config"
-# The files that are part of the project, which presets may name although a user has removed one.
-SHIPPED = {
-    "algs": (
-        *("iql", "vdn", "qmix", "qtran", "qtran_values", "vast_il", "vast_vdn", "vast_qmix", "vast_qtran"),
-        *("il_ac", "vdn_ac", "qmix_ac", "qtran_ac", "vast_il_ac", "vast_vdn_ac", "vast_qmix_ac", "vast_qtran_ac"),
-        "coma",
-    ),
-    "envs": ("warehouse", "battle", "gaussian_squeeze", "sc2"),
-}
 FLAGS = {"algs": "--config", "envs": "--env-config", "presets": "preset"}  # where a name of such a file is given
+SECTIONS = ("algs", "envs")  # of a preset
 FRAGMENT = "_"  # begins the names of files that are there to be extended only
 
 
@@ -162,7 +154,7 @@ def preset_layers(config_dir: Path, foreign: Set[str], name: Any, env: str | Non
     """
     layers: list[Layer] = []
     for preset in named_layers(config_dir, "presets", str(name)) if name is not None else []:
-        general = {key: value for key, value in preset.values.items() if key not in {*SHIPPED, *foreign}}
+        general = {key: value for key, value in preset.values.items() if key not in {*SECTIONS, *foreign}}
         layers += [
             Layer(preset.source, general),
             _preset_section(config_dir, preset, "envs", env),
@@ -177,7 +169,7 @@ def preset_layers(config_dir: Path, foreign: Set[str], name: Any, env: str | Non
 def _preset_section(config_dir: Path, preset: Layer, folder: str, chosen: str | None) -> Layer:
     """What ``preset`` sets for the environment (``folder`` envs) or algorithm (algs) that is ``chosen``."""
     sections = _require_mapping(folder, preset.values.get(folder, {}), preset.source)
-    names = {*available(config_dir, folder), *SHIPPED[folder]}
+    names = {*available(config_dir, folder), *available(CONFIG_DIR, folder)}
     for name, values in sections.items():
         if name not in names:
             raise UserError(f"{folder}.{name}: unknown name{hint(name, names)} ({preset.source})")

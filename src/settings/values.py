@@ -196,8 +196,8 @@ TYPES: dict[str, tuple[type, str]] = {
     "flag": (bool, "true or false"),
     "text": (str, "text"),
     "name": (str, "text"),
-    "mapping": (dict, "a mapping of keys to values"),
     "list": (list, "a list such as [1, 2]"),
+    "mapping": (dict, "a mapping of keys to values"),
     "anything": (object, ""),
 }
 
@@ -218,6 +218,10 @@ def fit(form: str, value: Any) -> Any:
         return None
     if word in ("integer", "seed") and isinstance(value, float) and value.is_integer():
         value = int(value)
+    if (
+        word in ("text", "name") and type(value) is int
+    ):  # where null is the default, the command line cannot know better
+        value = str(value)
     if word in ("integer", "number"):
         expected = _outside(word == "integer", rest, value)
     elif word == "one":

@@ -102,7 +102,7 @@ def test_runs_have_trained_with_the_parts_of_the_page(outcome):
         assert len(metrics["loss"]["values"]) >= 2, words
         for word in words:
             key, equals, value = word.partition("=")
-            if equals and key in ("assigner", "subteam_mixer", "mixer", "agent", "mac", "action_selector"):
+            if equals and key in ("assigner", "subteam_mixer", "mixer", "agent", "mac", "action_selector", "objective"):
                 assert config[key] == value
     (table,) = (root / "results" / "curves").glob("*.csv")
     assert [line.split(",")[:2] for line in table.read_text().split()] == [["0", "0"], ["110", "0"]]
@@ -112,12 +112,14 @@ def test_runs_have_trained_with_the_parts_of_the_page(outcome):
 def test_every_new_name_is_used_by_a_command():
     registered = re.findall(r'^REGISTRY\["(\w+)"\]', "\n".join(text for _, text in file_blocks()), flags=re.MULTILINE)
     used = PAGE[: PAGE.index("## Coming from")]
-    assert len(registered) == 8
+    assert len(registered) == 9
     for name in registered:
         assert re.search(rf"[=: \[]{name}\b", used), name
 
 
-@pytest.mark.parametrize("section", ["An assigner", "A mixer, flat and under VAST", "An environment", "A sink"])
+@pytest.mark.parametrize(
+    "section", ["An assigner", "A mixer, flat and under VAST", "An environment", "An objective", "A sink"]
+)
 def test_the_short_examples_take_fewer_than_20_lines(section):
     longest = max((text for heading, text in blocks(PAGE, "python") if heading == section), key=len)
     code = [line for line in longest.splitlines() if line.strip() and not line.strip().startswith(("#", '"""'))]

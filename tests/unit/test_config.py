@@ -12,7 +12,7 @@ import pytest
 
 import envs
 from settings.load import CONFIG_DIR, available, load_config, load_saved_config, results_path, to_namespace
-from settings.sources import SHIPPED, file_layers, leaves
+from settings.sources import file_layers, leaves
 from utils.errors import UserError
 
 DEFAULT = """
@@ -591,7 +591,7 @@ def test_results_lie_in_the_project_unless_the_path_is_absolute(
 SHIPPED_PAIRS = [(alg, env) for alg in available(CONFIG_DIR, "algs") for env in available(CONFIG_DIR, "envs")]
 
 
-@pytest.mark.parametrize("alg, env", [pair for pair in SHIPPED_PAIRS if pair[0] in SHIPPED["algs"]])
+@pytest.mark.parametrize("alg, env", SHIPPED_PAIRS)
 def test_shipped_files_load_quietly_and_reload_from_their_own_values(
     alg: str, env: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -605,14 +605,14 @@ def test_shipped_files_load_quietly_and_reload_from_their_own_values(
 
 
 @pytest.mark.parametrize("preset", available(CONFIG_DIR, "presets"))
-@pytest.mark.parametrize("alg, env", [pair for pair in SHIPPED_PAIRS if pair[0] in SHIPPED["algs"]])
+@pytest.mark.parametrize("alg, env", SHIPPED_PAIRS)
 def test_shipped_presets_have_no_mistake_in_any_of_their_sections(alg: str, env: str, preset: str) -> None:
     assert load_config(alg, env, [f"preset={preset}"])["preset"] == preset
 
 
 def test_no_shipped_algorithm_sets_what_belongs_to_the_domain() -> None:
     domain = {"gamma", "t_max", "test_interval", "test_nepisode"}
-    for alg in set(available(CONFIG_DIR, "algs")) & set(SHIPPED["algs"]):
+    for alg in available(CONFIG_DIR, "algs"):
         keys = {key for layer in file_layers(CONFIG_DIR / "algs" / f"{alg}.yaml") for key in layer.values}
         assert not keys & domain, alg
         assert alg.endswith("_ac") or alg == "coma" or "buffer_size" not in keys, alg

@@ -85,7 +85,15 @@ class Project:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        for part in ("main.py", "__about__.py", "utils", "settings", "tracking", "envs", "config"):
+        parts = (
+            "runners",
+            "controllers",
+            "learners",
+            "components",
+            "modules",
+            "assigners",
+        )  # print_config looks them up
+        for part in ("main.py", "__about__.py", "utils", "settings", "tracking", "envs", "config", *parts):
             source = PROJECT / "src" / part
             copy = shutil.copytree if source.is_dir() else shutil.copy
             (root / "src").mkdir(exist_ok=True)

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from envs.drawing.draw import MARGIN, ROW, SUBTEAMS, Painter, draw_scene, style
+from envs.drawing.raster import to_image
+from envs.drawing.shapes import Box, Disc, Drawing, Text
 from envs.scene import OBSTACLE, Piece, Scene, Tile
 from rendering import files
-from rendering.draw import MARGIN, ROW, SUBTEAMS, Painter, draw_scene, style
 from rendering.figures import choose_episode, draw_figure, spread, stages
 from rendering.files import encoder, write_gif, write_mp4, write_png, write_svg
 from rendering.play import Film
-from rendering.raster import to_image
-from rendering.shapes import Box, Disc, Drawing, Text
 from rendering.svg import to_svg
 from utils.errors import UserError
 

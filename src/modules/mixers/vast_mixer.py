@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from assigners.base import subteam_count
-from modules.mixers import REGISTRY
+from modules.mixers.registry import REGISTRY
 from utils.checks import check_shape
 from utils.errors import UserError
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
-from rendering.shapes import BACKGROUND, Box, Disc, Drawing, Text
+from envs.drawing.shapes import BACKGROUND, Box, Disc, Drawing, Text
 
 OVERSAMPLING = 4  # of the masks of discs, whose edges are smooth
 

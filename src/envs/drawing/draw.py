@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from envs.drawing.raster import text_width
+from envs.drawing.shapes import Box, Disc, Drawing, Shape, Text
 from envs.scene import OBSTACLE, Piece, Scene
-from rendering.raster import text_width
-from rendering.shapes import Box, Disc, Drawing, Shape, Text
 
 IntArray = npt.NDArray[np.int64]
 

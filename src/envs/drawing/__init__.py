@@ -1,0 +1,1 @@
+"""Pictures of scenes: shapes, and their pixels."""
