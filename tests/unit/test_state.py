@@ -15,6 +15,7 @@ from envs import REGISTRY as ENVS
 from experiment.state import RunState
 from run import BestAgents, build, seed_everything
 from runners import batch_runner, parallel_runner
+from settings.load import load_config
 from utils.generators import GlobalGenerators
 from utils.parts import Part, load_states, states_of
 
@@ -41,12 +42,18 @@ class Records:
         pass
 
 
-# Every interval ends somewhere between the third rollout and the fourth, where runs are stopped.
+# Such that a run that is stopped after its third rollout does what follows at other steps if it forgets when it did so
+# last.
 INTERVALS = {
-    "log_interval": 10, "runner_log_interval": 9, "learner_log_interval": 7, "test_interval": 6, "t_max": 60,
-    "save_model": True, "save_model_interval": 18, "epsilon_anneal_time": 60, "absolute_nepisode": 3,
+    "log_interval": 8, "runner_log_interval": 9, "learner_log_interval": 7, "test_interval": 6, "t_max": 60,
+    "save_model": True, "save_model_interval": 14, "epsilon_anneal_time": 60, "absolute_nepisode": 3,
 }  # fmt: skip
 STOPPED_AFTER = 3  # rollouts
+DOMAINS = {
+    "warehouse": ("env_args.n_agents=4", "env_args.episode_limit=6"),
+    "battle": ("env_args.n_agents=8", "env_args.episode_limit=6"),
+    "gaussian_squeeze": ("env_args.n_agents=6",),
+}
 
 
 @pytest.fixture
@@ -63,7 +70,11 @@ def make(tmp_path):
             overrides["eta"] = 0.5
         folder = tmp_path / str(len(built))
         settings = {**sizes, **INTERVALS, "runner": runner, "local_results_path": str(folder), "env": env, **overrides}
-        experiment = build(toy_config(alg, {"lengths": (4, 2, 5)}, **settings))
+        if env in DOMAINS:
+            config = {**load_config(alg, env, ["seed=0", "use_cuda=false", *DOMAINS[env]]), **settings}
+        else:
+            config = toy_config(alg, {"lengths": (4, 2, 5)}, **settings)
+        experiment = build(config)
         built.append(experiment)
         return experiment, Records(experiment.logger), folder
 
@@ -108,15 +119,14 @@ def checkpoints(folder):
     return {path.name for path in folder.glob("models/*/[0-9]*")}
 
 
-@pytest.mark.parametrize("runner", ["episode", "vector", "parallel"])
-@pytest.mark.parametrize("alg", ["qmix", "vast_qmix", "vast_qtran_ac", "coma"])
-def test_a_stopped_run_goes_on_bit_for_bit(make, alg, runner):
-    whole, all_records, all_files = make(alg, runner)
+def assert_goes_on(make, *what):
+    """A run that is stopped and one that goes on where it stopped do and leave what one run does."""
+    whole, all_records, all_files = make(*what)
     whole.run()
-    first, first_records, first_files = make(alg, runner)
+    first, first_records, first_files = make(*what)
     stop_before_rollout(first, STOPPED_AFTER)
     states = through_a_file(first.state_dict())
-    second, second_records, second_files = make(alg, runner)
+    second, second_records, second_files = make(*what)
     random.random(), np.random.random(), th.rand(1)  # a process of its own would stand elsewhere, too
     second.load_state_dict(states)
     second.run()
@@ -126,6 +136,22 @@ def test_a_stopped_run_goes_on_bit_for_bit(make, alg, runner):
         assert same(second.parts()[part].state_dict(), whole.parts()[part].state_dict()), part
     assert checkpoints(first_files) | checkpoints(second_files) == checkpoints(all_files)
     assert checkpoints(first_files) & checkpoints(second_files) == set()
+
+
+@pytest.mark.parametrize("runner", ["episode", "vector", "parallel"])
+@pytest.mark.parametrize("alg", ["qmix", "vast_qmix", "vast_qtran_ac", "coma"])
+def test_a_stopped_run_goes_on_bit_for_bit(make, alg, runner):
+    assert_goes_on(make, alg, runner)
+
+
+def gives_its_state_away(domain):
+    return hasattr(ENVS[domain].keywords["env"], "get_state_dict")
+
+
+@pytest.mark.parametrize("runner", ["episode", "vector", "parallel"])
+@pytest.mark.parametrize("domain", [domain for domain in DOMAINS if gives_its_state_away(domain)])
+def test_a_stopped_run_in_a_domain_goes_on_bit_for_bit(make, domain, runner):
+    assert_goes_on(make, "qmix", runner, domain)
 
 
 @pytest.mark.parametrize("part", ["loop", "evaluator", "runner", "learner", "buffer", "generators"])
