@@ -16,13 +16,7 @@ from learners.policies import OnPolicy, drawn_policies, refuse_policy_keys
 from learners.target_network import TargetNetwork
 from learners.values import AgentValues, Stats, Transitions
 from modules.critics import REGISTRY as critic_REGISTRY
-from utils.rl_utils import (
-    expected_value_advantages,
-    masked_mean,
-    policy_gradient_loss,
-    td_lambda_targets,
-    td_loss,
-)
+from utils.rl_utils import expected_value_advantages, masked_mean, policy_gradient_loss, td_lambda_targets, td_loss
 
 
 class StepwiseCritic:

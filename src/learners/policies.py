@@ -19,21 +19,14 @@ from torch import Tensor, nn
 
 from components.agent_inputs import living_agents
 from components.episode_buffer import EpisodeBatch
+from components.probabilities import available_probs, entropy, epsilon_greedy_probs
 from components.unroll import unroll
 from controllers import REGISTRY as mac_REGISTRY
 from learners.division import NewEpisodes
 from learners.optimisers import clipped_step, make_optimiser
 from learners.values import AgentValues, Stats, Transitions
 from utils.errors import UserError
-from utils.rl_utils import (
-    available_probs,
-    entropy,
-    epsilon_greedy_probs,
-    expected_value_advantages,
-    masked_mean,
-    policy_gradient_loss,
-    standardised_advantages,
-)
+from utils.rl_utils import expected_value_advantages, masked_mean, policy_gradient_loss, standardised_advantages
 
 
 class EpsilonGreedy:

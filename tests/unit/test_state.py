@@ -11,13 +11,13 @@ import pytest
 import torch as th
 from helpers import ToyEnv, toy_config
 
+from components.generators import GlobalGenerators
+from components.parts import Part, load_states, states_of
 from envs import REGISTRY as ENVS
 from experiment.state import RunState
 from run import BestAgents, build, seed_everything
 from runners import batch_runner, parallel_runner
 from settings.load import load_config
-from utils.generators import GlobalGenerators
-from utils.parts import Part, load_states, states_of
 
 
 @pytest.fixture(autouse=True)
