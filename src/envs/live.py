@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
+from importlib import import_module
 from typing import Any
 
-from envs.scene import scene_of
 from utils.errors import UserError
 
 FRAME_SECONDS = 0.1  # how long a frame stays where somebody is looking
@@ -36,9 +35,13 @@ def open_view(render: Any) -> LiveView:
     Raises:
         UserError: another value, or there is nowhere to show it.
     """
-    for name, view in ((None, LiveView), ("terminal", TerminalView), ("window", WindowView)):
-        if render == name:
-            return view()
+    if render is None:
+        return LiveView()
+    if render == "terminal":
+        return TerminalView()
+    if render == "window":
+        view: LiveView = import_module("rendering.window").WindowView()  # late: only windows need pictures
+        return view
     raise UserError(f"env_args.render: expected terminal, window or null, got {render!r}")
 
 
@@ -59,47 +62,3 @@ class TerminalView(LiveView):
         self._stdout.flush()
         if self._watched:
             time.sleep(FRAME_SECONDS)
-
-
-class WindowView(LiveView):
-    """Draws what ``get_scene()`` of the environment returns. Who closes the window looks no longer; the run goes on."""
-
-    def __init__(self) -> None:
-        try:
-            import tkinter  # not every Python has it
-        except ImportError:
-            raise UserError(
-                "env_args.render=window: expected a Python with tkinter, which this one lacks; "
-                "install it (python3-tk), or give terminal"
-            ) from None
-        try:
-            self._window: Any = tkinter.Tk()
-        except tkinter.TclError as error:
-            display = os.environ.get("DISPLAY")
-            raise UserError(
-                f"env_args.render=window: no display to open a window on (DISPLAY is {display or 'not set'}): {error}; "
-                "give terminal or null"
-            ) from None
-        self._window.title("pymarl-vast")
-        self._window.protocol("WM_DELETE_WINDOW", self.close)
-        self._picture: Any = tkinter.Label(self._window)
-        self._picture.pack()
-
-    def show(self, env: Any) -> None:
-        if self._window is None:
-            return
-        from PIL import ImageTk  # late: only windows need pictures
-
-        from rendering.draw import draw_scene
-        from rendering.raster import to_image
-
-        image = ImageTk.PhotoImage(to_image(draw_scene(scene_of(env))), master=self._window)
-        self._picture.configure(image=image)
-        self._picture.image = image  # tkinter does not keep it alive
-        self._window.update()
-        time.sleep(FRAME_SECONDS)
-
-    def close(self) -> None:
-        if self._window is not None:
-            self._window.destroy()
-            self._window = None
