@@ -232,7 +232,7 @@ def team_reward(
         collided: moves into another agent.
         time_penalty_on_completion: False spares an agent the time penalty in a step in which it completes an order.
     """
-    penalised = n_agents if time_penalty_on_completion else n_agents - completed
+    penalised = n_agents - completed * (not time_penalty_on_completion)
     return ITEM_REWARD * delivered + ORDER_REWARD * completed - COLLISION_PENALTY * collided - TIME_PENALTY * penalised
 
 
