@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
-from envs.batch import EnvBatch
+from envs.batch import EnvBatch, LoopedBatch
 from envs.battle import Battle
+from envs.battle.batch import BattleBatch
 from envs.gaussian_squeeze import GaussianSqueeze
+from envs.gaussian_squeeze.batch import GaussianSqueezeBatch
 from envs.multiagentenv import MultiAgentEnv
 from envs.warehouse import Warehouse
+from envs.warehouse.batch import WarehouseBatch
 from utils.errors import UserError
 from utils.registry import Registry
 
@@ -33,18 +36,14 @@ def starcraft2(**kwargs: Any) -> MultiAgentEnv:
 
 
 def env_batch(envs: Sequence[Any]) -> EnvBatch:
-    """The environments ``envs``, of one class, as a batch: compiled for the domains of this project, else looped.
-
-    The compiled rules are imported only here, because that takes a second.
-    """
-    module, _, name = COMPILED.get(type(envs[0]), "envs.batch:LoopedBatch").partition(":")
-    return getattr(import_module(module), name)(envs)
+    """The environments ``envs``, of one class, as a batch: compiled for the domains of this project, else looped."""
+    return COMPILED.get(type(envs[0]), LoopedBatch)(envs)
 
 
-COMPILED: dict[type, str] = {
-    Warehouse: "envs.warehouse_batch:WarehouseBatch",
-    Battle: "envs.battle_batch:BattleBatch",
-    GaussianSqueeze: "envs.gaussian_squeeze_batch:GaussianSqueezeBatch",
+COMPILED: dict[type, Callable[[Sequence[Any]], EnvBatch]] = {
+    Warehouse: WarehouseBatch,
+    Battle: BattleBatch,
+    GaussianSqueeze: GaussianSqueezeBatch,
 }
 
 REGISTRY = Registry("environment")

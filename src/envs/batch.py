@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from envs.checks import is_over
+from envs.checks import check_batch_actions, is_over
+from envs.multiagentenv import step_info
 from envs.state import EnvState, env_state, load_env_state
 
 IntArray = npt.NDArray[np.int64]
@@ -132,33 +133,47 @@ def _write(key: str, place: npt.NDArray[Any], value: Any) -> None:
     place[...] = shown.reshape(place.shape)
 
 
-class Uniforms:
-    """The numbers in [0, 1) that each of B generators would give next, drawn ahead in blocks.
-
-    A kernel reads ``values[b, used[b]]`` and counts ``used[b]`` up. Blocks are what ``rng.random()`` gives one by one,
-    so a kernel and readable code that draw in the same order see the same numbers.
+class CompiledBatch(EnvBatch):
+    """Environments of a domain of this project; a subclass maps the domain's compiled rules over them.
 
     Args:
-        rngs: B generators; nobody else draws from them any more.
-        most: numbers that one call of a kernel takes from a generator at most.
+        envs: B environments of one class that differ in their seeds only, freshly built; ``performance_key`` of
+            their class is the name of the domain performance in their info dicts.
 
     Attributes:
-        values: float64 [B, block].
-        used: int64 [B], how many numbers of each row are taken.
+        steps: int64 [B], of the episode so far.
+        performance: [B], the domain performance of the episode so far.
     """
 
-    BLOCKS_OF = 16  # calls that a refill lasts for, at least
+    performance: npt.NDArray[Any]
 
-    def __init__(self, rngs: Sequence[np.random.Generator], most: int) -> None:
-        self.rngs = list(rngs)
-        self.most = most
-        self.values = np.empty((len(self.rngs), self.BLOCKS_OF * most))
-        self.used = np.full(len(self.rngs), self.values.shape[1])
+    def __init__(self, envs: Sequence[Any]) -> None:
+        super().__init__(envs)
+        self.n_agents, self.n_actions = envs[0].n_agents, envs[0].get_total_actions()
+        self.steps = np.zeros(len(envs), dtype=np.int64)
+        self._running = np.zeros(len(envs), dtype=bool)
+        self._limited = np.zeros(len(envs), dtype=bool)
 
-    def refill(self) -> None:
-        """Sees to it that every generator has ``most`` numbers left."""
-        for b in np.flatnonzero(self.used > self.values.shape[1] - self.most):
-            left = self.values[b, self.used[b] :].copy()
-            self.values[b, : len(left)] = left
-            self.values[b, len(left) :] = self.rngs[b].random(self.values.shape[1] - len(left))
-            self.used[b] = 0
+    @abstractmethod
+    def play(self, acting: IntArray, actions: IntArray, outcomes: Outcomes) -> None:
+        """Steps by the rules with checked ``actions`` [M, N]; writes ``outcomes``, ``performance`` and ``steps``."""
+
+    def reset(self) -> None:
+        self.steps[:] = 0
+        self.performance[:] = 0
+        self._limited[:] = False
+        self._running[:] = True
+
+    def step(self, acting: IntArray, actions: IntArray) -> Outcomes:
+        acting = np.ascontiguousarray(acting, dtype=np.int64)
+        if not self._running[acting].all():
+            raise RuntimeError("no episode is running in one of the environments: call reset() first")
+        checked = check_batch_actions(actions, (len(acting), self.n_agents), self.n_actions)
+        outcomes = Outcomes(np.empty(len(acting)), np.empty(len(acting), bool), np.empty(len(acting), bool))
+        self.play(acting, checked, outcomes)
+        self._running[acting] = ~outcomes.ended
+        self._limited[acting] = outcomes.limited
+        return outcomes
+
+    def info(self, number: int) -> dict[str, Any]:
+        return step_info(self.envs[0].performance_key, self.performance[number].item(), bool(self._limited[number]))

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from components.compiled import compiled
 from utils.errors import UserError
 
 # What an environment may declare in get_env_info()["dtypes"]: names that NumPy and PyTorch share.
@@ -25,8 +26,8 @@ def check_actions(
     actions: Sequence[int] | npt.NDArray[np.integer], n_agents: int, n_actions: int
 ) -> npt.NDArray[np.int64]:
     """``actions`` as an array [N]; ValueError unless they are N numbers in 0..A-1."""
-    checked = np.asarray(actions, dtype=np.int64)
-    if checked.shape != (n_agents,) or checked.min() < 0 or checked.max() >= n_actions:
+    checked = np.ascontiguousarray(actions, dtype=np.int64)
+    if checked.shape != (n_agents,) or not all_below(checked, n_actions):
         raise ValueError(f"actions: expected {n_agents} numbers in 0..{n_actions - 1}, got {checked.tolist()}")
     return checked
 
@@ -36,11 +37,20 @@ def check_batch_actions(
 ) -> npt.NDArray[np.int64]:
     """``actions`` as a contiguous array ``shape``, (M, N); ValueError unless they are numbers in 0..A-1."""
     checked = np.ascontiguousarray(actions, dtype=np.int64)
-    if checked.shape != shape or (checked.size and (checked.min() < 0 or checked.max() >= n_actions)):
+    if checked.shape != shape or not all_below(checked.reshape(-1), n_actions):
         raise ValueError(
             f"actions: expected {shape[0]} x {shape[1]} numbers in 0..{n_actions - 1}, got {checked.tolist()}"
         )
     return checked
+
+
+@compiled
+def all_below(numbers: npt.NDArray[np.int64], n: int) -> bool:
+    """Whether all numbers are in 0..n-1."""
+    for number in numbers:
+        if number < 0 or number >= n:
+            return False
+    return True
 
 
 def check_dtypes(dtypes: Any) -> None:

@@ -19,6 +19,10 @@ class MultiAgentEnv:
 
     Everything read between two steps is free of side effects: reading twice gives the same, and an array that was
     handed out never changes afterwards.
+
+    A subclass may add ``get_state_dict()`` and ``load_state_dict(state)``: what the next episodes follow from,
+    generators included, as a dict that can be pickled. They are called between two episodes. An environment that loads
+    what another one of its class gave, goes on as that one would.
     """
 
     n_agents: int
@@ -113,3 +117,8 @@ class MultiAgentEnv:
             "n_agents": self.n_agents,
             "episode_limit": self.episode_limit,
         }
+
+
+def step_info(key: str, performance: float, limited: bool) -> dict[str, Any]:
+    """The info dict of a step: the domain performance so far, and whether only the time limit ended the episode."""
+    return {key: performance, "episode_limit": True} if limited else {key: performance}

@@ -1,4 +1,4 @@
-"""Environments by themselves and in a batch, played side by side."""
+"""An environment in three versions, played side by side: the oracle, PyMARL's interface, and a batch."""
 
 import numpy as np
 
@@ -6,19 +6,21 @@ from envs.batch import EpisodeArrays
 
 STEPS = 5  # rows of the arrays that are observed into, in turn
 GARBAGE = -7
+SITUATION = ("positions", "health", "opponent_positions", "opponent_health", "remaining", "steps", "performance")
 
 
 class SideBySide:
-    """Plays the same actions in a batch and in as many environments of their own; every difference of a bit fails.
+    """Plays the same actions in all versions; every difference of a bit fails.
 
     Args:
+        oracle: seed -> the readable environment (tests/envs/oracles).
         build: seed -> environment.
         batch: the class of the batch.
         seeds: one for each environment.
     """
 
-    def __init__(self, build, batch, seeds):
-        self.singles = [build(seed) for seed in seeds]
+    def __init__(self, oracle, build, batch, seeds):
+        self.oracles, self.singles = [oracle(seed) for seed in seeds], [build(seed) for seed in seeds]
         self.batch = batch([build(seed) for seed in seeds])
         info = self.singles[0].get_env_info()
         self.n_agents, self.n_actions = info["n_agents"], info["n_actions"]
@@ -32,14 +34,14 @@ class SideBySide:
         self.shown = 0  # how often environments were observed
 
     def reset(self):
-        for env in self.singles:
+        for env in (*self.oracles, *self.singles):
             env.reset()
         self.batch.reset()
         self.running[:] = True
-        self.observe(np.arange(len(self.singles)))
+        self.observe(np.arange(len(self.oracles)))
 
     def observe(self, acting):
-        """Reads all that ``acting`` show into the next row, and sees to it that nothing else is written."""
+        """Reads all that ``acting`` show, the batch's into the next row, and sees that nothing else is written."""
         t = self.shown % STEPS
         self.shown += 1
         for array in vars(self.arrays).values():
@@ -47,8 +49,10 @@ class SideBySide:
         self.batch.observe(acting, t, self.arrays)
         for key, array in vars(self.arrays).items():
             for b in acting:
-                shown = np.asarray(getattr(self.singles[b], f"get_{key}")(), dtype=array.dtype)
-                assert array[b, t].tobytes() == shown.tobytes(), (key, b)
+                expected, shown = (getattr(env, f"get_{key}")() for env in (self.oracles[b], self.singles[b]))
+                assert shown.dtype == expected.dtype and shown.shape == expected.shape, (key, b)
+                assert shown.tobytes() == expected.tobytes(), (key, b)
+                assert array[b, t].tobytes() == np.asarray(shown, dtype=array.dtype).tobytes(), (key, b)
                 array[b, t] = GARBAGE
             assert (array == GARBAGE).all(), key
 
@@ -59,24 +63,47 @@ class SideBySide:
         assert [column.dtype for column in columns] == [np.float64, bool, bool]
         assert [column.shape for column in columns] == [(len(acting),)] * 3
         for b, joint, reward, ended, limited in zip(acting, actions, *columns, strict=True):
-            single_reward, single_ended, info = self.singles[b].step(joint)
-            assert reward.tobytes() == np.float64(single_reward).tobytes()
-            assert (ended, limited) == (single_ended, info.get("episode_limit", False))
-            told = self.batch.info(b)
-            assert told == info and [*map(type, told.values())] == [*map(type, info.values())]
+            expected = self.oracles[b].step(joint)
+            assert_equal_results(self.singles[b].step(joint), expected)
+            assert_equal_results((float(reward), bool(ended), self.batch.info(b)), expected)
+            assert limited == expected[2].get("episode_limit", False)
+            self.assert_equal_situations(b)
             self.running[b] = not ended
-        self.observe(acting)
+        self.observe(np.sort(acting))
+
+    def assert_equal_situations(self, b):
+        oracle, single = self.oracles[b], self.singles[b]
+        assert single.get_stats() == oracle.get_stats()
+        for name in SITUATION:
+            if hasattr(oracle, name):
+                assert np.array_equal(getattr(single, name), getattr(oracle, name)), name
 
     def play(self, rng, policy=None, share=1.0):
         """One episode of all environments; of those still running about ``share`` act in each step.
 
-        ``policy`` maps an environment and ``rng`` to its actions [N], random ones by default.
+        ``policy`` maps an oracle and ``rng`` to its actions [N], random ones by default.
         """
         self.reset()
         while self.running.any():
             acting = np.flatnonzero(self.running & (rng.random(len(self.running)) < share))
-            actions = rng.integers(self.n_actions, size=(len(acting), self.n_agents))
-            if policy is not None:
-                for row, b in zip(actions, acting, strict=True):
-                    row[:] = policy(self.singles[b], rng)
+            shape = len(acting), self.n_agents
+            if policy is None:
+                actions = rng.integers(self.n_actions, size=shape)
+            else:
+                actions = np.array([policy(self.oracles[b], rng) for b in acting], dtype=np.int64).reshape(shape)
             self.step(acting, actions)
+
+    def assert_equal_generators(self):
+        """That nobody has taken more or fewer numbers than the others."""
+        for oracle, single, member in zip(self.oracles, self.singles, self.batch.envs, strict=True):
+            state = oracle.rng.bit_generator.state
+            assert single.rng.bit_generator.state == state == member.rng.bit_generator.state
+
+
+def assert_equal_results(result, expected):
+    """Of a step: reward, end and info, in value and type."""
+    (reward, ended, info), (expected_reward, expected_end, expected_info) = result, expected
+    assert type(reward) is float and np.float64(reward).tobytes() == np.float64(expected_reward).tobytes()
+    assert ended is bool(expected_end)
+    assert info == expected_info
+    assert [*map(type, info.values())] == [*map(type, expected_info.values())]

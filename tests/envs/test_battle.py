@@ -9,11 +9,13 @@ from itertools import permutations
 from types import SimpleNamespace
 
 import numpy as np
+import oracles.battle as oracle
 import pytest
+from oracles.battle import draw, recover, shuffle, strike, walk
 
 from assigners.spatial import SpatialAssigner
 from components.episode_buffer import EpisodeBatch
-from envs.battle import LAYOUTS, Battle, draw, recover, shuffle, strike, team_reward, walk
+from envs.battle import LAYOUTS, Battle, team_reward
 from run import episode_scheme
 from utils.errors import UserError
 
@@ -398,13 +400,14 @@ def slow_list(place, cells, width):
 
 @pytest.mark.parametrize("shape", [(10, 10), (13, 8), (6, 15)])
 def test_lists_agree_with_lists_built_entry_by_entry(monkeypatch, shape):
-    """What the living opponents draw from in a step: the agents where they are now, as alive as before."""
+    """What the living opponents of the oracle draw from: the agents where they are now, as alive as before."""
     drawn = []
-    monkeypatch.setattr("envs.battle.draw", lambda rng, options: drawn.append(options) or draw(rng, options))
+    monkeypatch.setattr(oracle, "draw", lambda rng, options: drawn.append(options) or draw(rng, options))
     rng = np.random.default_rng(3)
     height, width = shape
     army = ("A" * 12 + "O" * 12).ljust(height * width, ".")
-    env = make(12, layout="\n".join(army[start : start + width] for start in range(0, len(army), width)))
+    layout = "\n".join(army[start : start + width] for start in range(0, len(army), width))
+    env = oracle.Battle(12, 100, False, 0.01, layout=layout, seed=0)
     for _ in range(60):
         env.reset()
         env.positions, places = (rng.integers((width, height), size=(12, 2)) for _ in range(2))
@@ -458,26 +461,20 @@ def test_those_who_attack_take_turns_by_the_numbers_that_they_draw():
 
 
 def test_all_chance_is_in_the_doubles_of_the_generator():
-    """What `BattleBatch` relies on: how many each step draws, one by one as well as at once."""
+    """How many each step takes, of what the generator gives one by one."""
     env = situation("abc1 . . 2 .", health={"1": 1.0}, seed=3)
-    numbers, taken = np.random.default_rng(3).random(100), []
-
-    def random(size):
-        taken.append(size)
-        return numbers[sum(taken) - size : sum(taken)]
-
-    same = situation("abc1 . . 2 .", health={"1": 1.0})
-    same.rng = SimpleNamespace(random=random)
+    same = situation("abc1 . . 2 .", health={"1": 1.0}, seed=3)
+    numbers = np.random.default_rng(3)
     # keys and luck of a and b, the draw of 2 (1 is dead), nobody strikes; then 2 comes, and strikes
-    for actions, sizes in [
-        ([ATTACK, ATTACK, STAY], [2, 2, 1, 0, 0]),
-        ([STAY] * 3, [0, 0, 1, 0, 0]),
-        ([STAY] * 3, [0, 0, 1, 0, 0]),
-        ([ATTACK, STAY, ATTACK], [2, 2, 1, 1, 1]),
+    for actions, taken in [
+        ([ATTACK, ATTACK, STAY], 2 + 2 + 1),
+        ([STAY] * 3, 1),
+        ([STAY] * 3, 1),
+        ([ATTACK, STAY, ATTACK], 2 + 2 + 1 + 1 + 1),
     ]:
-        taken_before = len(taken)
         assert env.step(actions) == same.step(actions) and everyone(env) == everyone(same)
-        assert taken[taken_before:] == sizes
+        numbers.random(taken)
+        assert env.rng.bit_generator.state == numbers.bit_generator.state
 
 
 # --- health ---

@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+from oracles.grid import MOVES, FieldOfView
 
-from envs.grid import MOVES, FieldOfView, parse_layout
+from envs.grid import parse_layout
 from utils.errors import UserError
 
 

@@ -7,8 +7,9 @@ from collections import Counter, deque
 
 import numpy as np
 import pytest
+from oracles.warehouse import draw_below, draw_orders, take_turns
 
-from envs.warehouse import LAYOUTS, Warehouse, draw_below, draw_orders, take_turns, team_reward
+from envs.warehouse import LAYOUTS, Warehouse, team_reward
 from utils.errors import UserError
 
 STAY, NORTH, SOUTH, WEST, EAST, DROP_OFF = range(6)
@@ -132,7 +133,8 @@ class Fixed:
         self.numbers = list(numbers)
 
     def random(self, size):
-        return np.array([self.numbers.pop(0) for _ in range(np.prod(size))]).reshape(size)
+        """Zeros from where no numbers are left: environments draw ahead."""
+        return np.array([self.numbers.pop(0) if self.numbers else 0.0 for _ in range(np.prod(size))]).reshape(size)
 
 
 def test_numbers_below_n_are_equal_parts_of_the_unit_interval():

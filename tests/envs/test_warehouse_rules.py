@@ -1,12 +1,13 @@
-"""Warehouses in a batch against each of them played by itself: everything they give is equal bit for bit."""
+"""Warehouse, alone and in a batch, against the oracle: everything they give is equal bit for bit."""
 
 import numpy as np
+import oracles.warehouse as oracle
 import pytest
+from oracles.warehouse import DROP_OFF, demand
 from side_by_side import SideBySide
 
-from envs.batch import Uniforms
-from envs.warehouse import DROP_OFF, STATION, Warehouse, demand
-from envs.warehouse_batch import WarehouseBatch, _line_up
+from envs.warehouse import Warehouse, rules
+from envs.warehouse.batch import WarehouseBatch
 
 SHOP = """
     W.1
@@ -18,10 +19,10 @@ SEEDS = (3, 0, 11)
 
 
 def make(n_agents=4, episode_limit=12, continuing=True, always=True, layout=None, seeds=SEEDS):
-    def build(seed):
-        return Warehouse(n_agents, episode_limit, continuing, always, layout=layout, seed=seed)
+    def version(kind):
+        return lambda seed: kind(n_agents, episode_limit, continuing, always, layout=layout, seed=seed)
 
-    return SideBySide(build, WarehouseBatch, seeds)
+    return SideBySide(version(oracle.Warehouse), version(Warehouse), WarehouseBatch, seeds)
 
 
 def busy(env, rng):
@@ -37,6 +38,8 @@ def test_random_play_of_every_size(n_agents):
     for _ in range(4):
         both.play(rng)
     both.play(rng, share=0.6)
+    both.assert_equal_generators()
+    both.play(rng)
     assert both.shown > 5 * both.singles[0].episode_limit
 
 
@@ -50,6 +53,7 @@ def test_episodes_in_which_orders_are_delivered(n_agents, layout, always):
         for env in both.singles:
             done = {key: number + env.get_stats()[key] for key, number in done.items()}
     assert done["delivered_items"] > 20 and done["completed_orders"] > 10 and done["collisions"] > 20
+    both.assert_equal_generators()
 
 
 def test_all_orders_completed_at_once():
@@ -61,13 +65,32 @@ def test_all_orders_completed_at_once():
     for _ in range(150):
         if rng.random() < 0.7:
             completed += 8
-            for env, wants in zip(both.singles, both.batch._now.wants, strict=True):
+            for env in (*both.oracles, *both.singles):
                 env.remaining[:] = 0
-                wants[:] = np.eye(STATION + 1)[STATION]
+            both.batch.robots.remaining[:] = 0
         both.observe(everyone)
         both.step(everyone, drop_off)
         assert [both.batch.info(b)["completed_orders"] for b in everyone] == [completed] * 3
     both.play(rng)
+
+
+@pytest.mark.parametrize("n_agents", [2, 4, 16])
+def test_situations_at_random(n_agents):
+    """Also those that play does not come to, such as many agents on one cell."""
+    both, rng = make(n_agents, episode_limit=400, continuing=False), np.random.default_rng(n_agents)
+    both.reset()
+    free = both.oracles[0].grounds.positions
+    everyone = np.arange(len(SEEDS))
+    for _ in range(60):
+        for b in everyone:
+            positions, remaining = free[rng.integers(len(free), size=n_agents)], rng.integers(3, size=(n_agents, 4))
+            remaining[rng.random(n_agents) < 0.3] = 0
+            for env in (both.oracles[b], both.singles[b]):
+                env.positions, env.remaining = positions, remaining
+            both.batch.robots.positions[b], both.batch.robots.remaining[b] = positions, remaining
+        both.observe(everyone)
+        actions = np.array([busy(env, rng) for env in both.oracles])
+        both.step(everyone, actions)
 
 
 @pytest.mark.parametrize("continuing", [True, False])
@@ -96,13 +119,10 @@ def test_an_episode_can_be_cut_short():
     both.play(rng)
 
 
-def test_equal_draws_act_in_the_order_of_the_agents():
-    """Ties have no chance in play; cells 0..5 in a row, action 1 leads to the next cell and action 0 nowhere."""
-    moves = np.stack([np.arange(7), np.arange(1, 8)], axis=1)
-    turns = np.full(6, -1)
-    draws = np.array([0.5, 0.2, 0.5, 0.1, 0.2, 0.5])
-    tries = _line_up(moves, np.arange(6), np.array([1, 1, 1, 0, 1, 1]), draws, turns)
-    assert turns[:tries].tolist() == [1, 4, 0, 2, 5]
+def test_equal_keys_act_in_the_order_of_the_agents():
+    """Ties have no chance in play; 2 is no key, but says that somebody has no turn."""
+    keys = np.array([0.5, 0.2, 0.5, 2.0, 0.2, 0.5])
+    assert rules.in_turn(keys, np.full(6, -1)).tolist() == [1, 4, 0, 2, 5]
 
 
 # --- mistakes ---
@@ -110,8 +130,8 @@ def test_equal_draws_act_in_the_order_of_the_agents():
 
 def snapshot(batch):
     """All that play depends on."""
-    arrays = *batch._now, batch._uniforms.values, batch._uniforms.used, batch._steps, batch._completed
-    return [array.tobytes() for array in arrays]
+    numbers = [array for env in batch.envs for array in env.draws.chance]
+    return [array.tobytes() for array in (*batch.robots, *numbers, batch.steps, batch.performance)]
 
 
 @pytest.mark.parametrize(
@@ -144,35 +164,3 @@ def test_a_step_needs_a_running_episode_in_all_environments():
     assert snapshot(both.batch) == before
     both.step(np.array([0, 2]), idle)
     both.play(np.random.default_rng(4))
-
-
-# --- random numbers ---
-
-
-def test_uniforms_are_what_the_generators_give_one_by_one():
-    most, rng = 7, np.random.default_rng(0)
-    uniforms = Uniforms([np.random.default_rng(seed) for seed in SEEDS], most)
-    one_by_one = [np.random.default_rng(seed) for seed in SEEDS]
-    taken = np.zeros(len(SEEDS), dtype=int)
-    for call in range(300):
-        uniforms.refill()
-        numbers = rng.integers(most + 1, size=len(SEEDS)) if call % 3 else np.array([most, 0, most])
-        for b, number in enumerate(numbers):
-            used = uniforms.used[b]
-            assert used + most <= uniforms.values.shape[1]
-            assert uniforms.values[b, used : used + number].tolist() == [one_by_one[b].random() for _ in range(number)]
-            uniforms.used[b] += number
-        taken += numbers
-    assert taken.min() > 4 * uniforms.values.shape[1], "several blocks were used up"
-
-
-def test_uniforms_stay_until_they_run_short():
-    uniforms = Uniforms([np.random.default_rng(0)], most=2)
-    uniforms.refill()
-    first = uniforms.values.copy()
-    uniforms.used[0] = uniforms.values.shape[1] - 2
-    uniforms.refill()
-    assert np.array_equal(uniforms.values, first)
-    uniforms.used[0] += 1
-    uniforms.refill()
-    assert uniforms.used[0] == 0 and uniforms.values[0, 0] == first[0, -1]

@@ -1,20 +1,13 @@
-"""Battle[N]: an army of learning agents fights one of scripted opponents (the paper, section 5.1)."""
+"""The rules of Battle (the paper, section 5.1) in plain NumPy: what envs/battle/rules.py is held against."""
 
-from __future__ import annotations
-
-import math
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from oracles.grid import MOVES, FieldOfView
 
-from envs.checks import check_actions, check_count
-from envs.grid import MOVES, BoolArray, FieldOfView, IntArray, cells_of, parse_layout, position_scale, read_layout
-from envs.live import open_view
-from envs.multiagentenv import MultiAgentEnv
-from envs.scene import Piece, Scene
-from utils.errors import UserError
+from envs.battle.map import choose_layout
+from envs.grid import BoolArray, IntArray, cells_of, position_scale
 
 HealthArray = npt.NDArray[np.float64]
 FloatArray = npt.NDArray[np.float32]
@@ -31,117 +24,9 @@ HIT_REWARD = 1.0
 MISS_PENALTY = 0.1
 WOUND_PENALTY = 0.5
 
-SYMBOLS = "AO."
 
-# The paper's maps: A learning agents, O opponents, . empty; the north is at the top.
-LAYOUTS = {
-    20: """
-        ..........
-        ..........
-        .AA....OO.
-        AAAA..OOOO
-        AAAA..OOOO
-        AAAA..OOOO
-        AAAA..OOOO
-        .AA....OO.
-        ..........
-        ..........
-    """,
-    40: """
-        ..............
-        ..............
-        ..............
-        .AAAA....OOOO.
-        .AAAA....OOOO.
-        AAAAAA..OOOOOO
-        AAAAAA..OOOOOO
-        AAAAAA..OOOOOO
-        AAAAAA..OOOOOO
-        .AAAA....OOOO.
-        .AAAA....OOOO.
-        ..............
-        ..............
-        ..............
-    """,
-    80: """
-        ..................
-        ..................
-        ..................
-        ..AAAA......OOOO..
-        .AAAAAA....OOOOOO.
-        .AAAAAA....OOOOOO.
-        AAAAAAAA..OOOOOOOO
-        AAAAAAAA..OOOOOOOO
-        AAAAAAAA..OOOOOOOO
-        AAAAAAAA..OOOOOOOO
-        AAAAAAAA..OOOOOOOO
-        AAAAAAAA..OOOOOOOO
-        .AAAAAA....OOOOOO.
-        .AAAAAA....OOOOOO.
-        ..AAAA......OOOO..
-        ..................
-        ..................
-        ..................
-    """,
-}
-
-
-class Battle(MultiAgentEnv):
-    """N agents fight an army of opponents that walk towards the agents in sight and attack them.
-
-    Actions: 0 stay, 1 north, 2 south, 3 west, 4 east, 5 attack; several agents may share a cell, and a move out of the
-    field is idle. Everybody has 3 health points, lives as long as some are left, and recovers ``recovery`` of them at
-    the start of each turn of its own. The agents act first, one after the other in random order, then the opponents.
-    An attack takes one health point from one living opponent in the same cell, drawn uniformly. A dead agent stays
-    where it fell, is seen by nobody, observes zeros and has only action 0.
-
-    An opponent attacks an agent in its cell, drawn uniformly. If there is none, it draws uniformly from a list: for
-    each cell in its field of view that holds a living agent, one entry per axis on which that cell differs (towards
-    it), and one more 'west' in the eastern half. If the list is empty, it draws from all six actions. It decides by
-    the situation at the start of the opponents' turn, so it may strike where everybody has been killed since.
-
-    The team reward of a step sums over the agents: +1 per hit, -0.1 per attack on a cell that had no opponent at the
-    start of the step (nothing if all of them were killed earlier in it), -0.5 per hit taken.
-
-    Observation of one agent, float32 [196]: four channels of its 7x7 field of view, each row by row from the north-west
-    corner: its own health; the other agents'; the opponents' (summed over a cell, in units of full health); cells
-    outside.
-
-    State, float32, in this order:
-
-    - summed health of the agents on each cell (row by row from the south-west corner), in units of full health,
-    - summed health of the opponents on each cell,
-    - per agent: x, y, alive (0 or 1), health in units of full health. Positions are divided by ``position_scale``, one
-      power of two for both axes, so they stay exact and below 1; those of the dead are where they fell.
-
-    Args:
-        n_agents: learning agents N, at least 1.
-        episode_limit: steps of an episode, which ends earlier when an army is dead.
-        continuing_episode: True marks the time limit in ``info["episode_limit"]``, so that values bootstrap over it,
-            unless an army died in the same step; False ends the episode there for good.
-        recovery: health points that a living, wounded agent or opponent recovers per step; 0.01 is the paper's text,
-            the experiments released with it use 0.1.
-        layout: the map as ASCII text or the path of a file with it, in the symbols of ``LAYOUTS``; None: the paper's
-            for 20, 40 and 80 agents, and one made by `generate_layout` for any other number.
-        seed: of the one random generator; None draws it from the operating system.
-        render: terminal or window for a live look (`envs.live`); None: none.
-
-    Attributes that hold the situation; assigning them sets it up. M is the number of opponents, N unless ``layout``
-    says otherwise:
-        positions, opponent_positions: int [N, 2] and [M, 2], (x, y) in cells.
-        health, opponent_health: float64 [N] and [M], health points; 0 is dead.
-
-    Attributes that never change: ``view``, the `FieldOfView`; ``field``, the cells of the field in its flattened grid,
-    row by row from the south-west corner; ``outside``, bool, which cells of that grid are the margin; ``rng``.
-
-    All chance is in the doubles that ``rng.random`` gives, one after the other in this order: a key per attacking agent
-    (they act from the smallest to the largest), the luck of each of their strikes, one number per living opponent for
-    its draw, then keys and luck of the attacking opponents. `BattleBatch` reads the same numbers.
-
-    Raises:
-        UserError: ``n_agents`` or ``episode_limit`` below 1, ``recovery`` not in [0, 3], a malformed map (with line and
-            column), or one without opponents or with another number of agents.
-    """
+class Battle:
+    """As `envs.battle.Battle` tells it, with the same arguments, attributes and methods."""
 
     def __init__(
         self,
@@ -151,12 +36,7 @@ class Battle(MultiAgentEnv):
         recovery: float,
         layout: str | None = None,
         seed: int | None = None,
-        render: str | None = None,
     ) -> None:
-        check_count("n_agents", n_agents)
-        check_count("episode_limit", episode_limit)
-        if not 0 <= recovery <= MAX_HEALTH:
-            raise UserError(f"env_args.recovery={recovery!r}: expected health points per step in [0, {MAX_HEALTH:g}]")
         self.n_agents = n_agents
         self.episode_limit = episode_limit
         self.continuing_episode = continuing_episode
@@ -170,9 +50,7 @@ class Battle(MultiAgentEnv):
         self.field = self.view.cells(cells_of(everywhere))
         self.position_scale = position_scale(self.layout.shape)
         self._line_up()
-        self._running = False
         self.seed(seed)
-        self._live = open_view(render)
 
     def seed(self, seed: int | None = None) -> None:
         """Restart the random generator; None draws a seed from the operating system."""
@@ -181,8 +59,6 @@ class Battle(MultiAgentEnv):
     def reset(self) -> tuple[FloatArray, FloatArray]:
         """Line both armies up in full health, as the map shows them; returns observations and state."""
         self._line_up()
-        self._running = True
-        self._live.show(self)
         return self.get_obs(), self.get_state()
 
     def _line_up(self) -> None:
@@ -193,7 +69,7 @@ class Battle(MultiAgentEnv):
 
     # --- dynamics ---
 
-    def step(self, actions: Sequence[int] | npt.NDArray[np.integer]) -> tuple[float, bool, dict[str, Any]]:
+    def step(self, actions: IntArray) -> tuple[float, bool, dict[str, Any]]:
         """Let the agents act, then the opponents.
 
         Args:
@@ -204,12 +80,9 @@ class Battle(MultiAgentEnv):
             this episode so far, with ``episode_limit: True`` if only the time limit ended a continuing episode.
 
         Raises:
-            ValueError: not N actions in 0..5, or a dead agent acts.
-            RuntimeError: the episode has ended, or none was started.
+            ValueError: a dead agent acts.
         """
-        if not self._running:
-            raise RuntimeError("no episode is running: call reset() first")
-        checked = check_actions(actions, self.n_agents, N_ACTIONS)
+        checked = np.asarray(actions)
         if checked[self.health == 0].any():
             raise ValueError(f"actions: a dead agent can only take action 0, got {checked.tolist()}")
         hits, misses = self._agents_act(checked)
@@ -218,11 +91,9 @@ class Battle(MultiAgentEnv):
 
         army_dead = not (self.health.any() and self.opponent_health.any())
         terminated = army_dead or self.steps >= self.episode_limit
-        self._running = not terminated
         info: dict[str, Any] = {"kill_count": self.kills - self.losses}
         if terminated and self.continuing_episode and not army_dead:
             info["episode_limit"] = True
-        self._live.show(self)
         return team_reward(hits, misses, wounds), terminated, info
 
     def _agents_act(self, actions: IntArray) -> tuple[int, int]:
@@ -303,16 +174,6 @@ class Battle(MultiAgentEnv):
         """Number of actions."""
         return N_ACTIONS
 
-    def get_env_info(self) -> dict[str, Any]:
-        """Sizes, and where the state holds each agent's (x, y) and whether it lives."""
-        x = 2 * len(self.field) + AGENT_FEATURES * np.arange(self.n_agents)
-        return {
-            **super().get_env_info(),
-            "agent_position_index": np.stack([x, x + 1], axis=1),
-            "agent_alive_index": x + 2,
-            "dtypes": {"avail_actions": "uint8"},
-        }
-
     @property
     def kills(self) -> int:
         """Opponents killed in this episode so far."""
@@ -326,79 +187,6 @@ class Battle(MultiAgentEnv):
     def get_stats(self) -> dict[str, int]:
         """Counts of this episode so far."""
         return {"kill_count": self.kills - self.losses, "kills": self.kills, "losses": self.losses}
-
-    def render(self) -> str:
-        """The map with living agents (A), opponents (O) and cells that hold both (X), and how the armies stand."""
-        picture = np.full(self.layout.shape, ".")
-        for x, y in self.positions[self.health > 0]:
-            picture[y, x] = "A"
-        for x, y in self.opponent_positions[self.opponent_health > 0]:
-            picture[y, x] = "X" if picture[y, x] in "AX" else "O"
-        rows = ["".join(row) for row in picture[::-1]]
-        return "\n".join(
-            [
-                *rows,
-                f"agents: {self.n_agents - self.losses} of {self.n_agents}, health {self.health.sum():.2f}",
-                f"opponents: {len(self.opponent_health) - self.kills} of {len(self.opponent_health)}, "
-                f"health {self.opponent_health.sum():.2f}",
-                f"step {self.steps} of {self.episode_limit}, kill count {self.kills - self.losses}",
-            ]
-        )
-
-    def get_scene(self) -> Scene:
-        """The present situation, for those who draw it."""
-        return Scene(
-            self.width,
-            self.height,
-            agents=_pieces(self.positions, self.health),
-            opponents=_pieces(self.opponent_positions, self.opponent_health),
-            step=self.steps,
-            performance={"kill count": self.kills - self.losses},
-            notes=("bar: health left",),
-        )
-
-    def close(self) -> None:
-        """End the live look."""
-        self._live.close()
-
-
-def _pieces(positions: IntArray, health: HealthArray) -> tuple[Piece, ...]:
-    """An army for those who draw it."""
-    shares = (health / MAX_HEALTH).tolist()
-    return tuple(Piece(x, y, share) for (x, y), share in zip(positions.tolist(), shares, strict=True))
-
-
-# --- maps ---
-
-
-def choose_layout(n_agents: int, layout: str | None) -> npt.NDArray[np.str_]:
-    """The map for ``n_agents``, or the one that the user gives; characters [height, width], row 0 in the south."""
-    if layout is None:
-        return parse_layout(LAYOUTS.get(n_agents) or generate_layout(n_agents), SYMBOLS)
-    chosen = read_layout(layout, SYMBOLS)
-    drawn = int((chosen == "A").sum())
-    if drawn != n_agents:
-        raise UserError(f"env_args.n_agents={n_agents}: env_args.layout shows {drawn} agents (A); both must agree")
-    if not (chosen == "O").any():
-        raise UserError("env_args.layout: the map has no opponent (O)")
-    return chosen
-
-
-def generate_layout(n_agents: int) -> str:
-    """A map like the paper's for any number of agents, the north at the top.
-
-    The field is the smallest square of even side with at least four cells per agent, as in the paper (10, 14, 18). The
-    agents fill the western half, less the column next to the middle, from its centre outwards (the front first among
-    equally distant cells); the opponents mirror them.
-    """
-    depth = max(1, math.isqrt(n_agents - 1))  # columns of an army
-    side = 2 * depth + 2
-    cells = [(x, y) for x in reversed(range(depth)) for y in range(side)]
-    cells.sort(key=lambda cell: (2 * cell[0] + 1 - depth) ** 2 + (2 * cell[1] + 1 - side) ** 2)
-    rows = [["."] * side for _ in range(side)]
-    for x, y in cells[:n_agents]:
-        rows[y][x], rows[y][side - 1 - x] = "A", "O"
-    return "\n".join("".join(row) for row in rows)
 
 
 # --- rules ---

@@ -1,15 +1,21 @@
-"""GaussianSqueezes in a batch against each of them played by itself: everything they give is equal bit for bit."""
+"""GaussianSqueeze, alone and in a batch, against the oracle: everything they give is equal bit for bit."""
 
 import numpy as np
+import oracles.gaussian_squeeze as oracle
 import pytest
 from side_by_side import SideBySide
 
 from envs.gaussian_squeeze import GaussianSqueeze, system_performance
-from envs.gaussian_squeeze_batch import GaussianSqueezeBatch
+from envs.gaussian_squeeze.batch import GaussianSqueezeBatch
 
 
 def make(n_agents, size=3):
-    return SideBySide(lambda seed: GaussianSqueeze(n_agents), GaussianSqueezeBatch, range(size))
+    return SideBySide(
+        lambda seed: oracle.GaussianSqueeze(n_agents),
+        lambda seed: GaussianSqueeze(n_agents),
+        GaussianSqueezeBatch,
+        range(size),
+    )
 
 
 @pytest.mark.parametrize("n_agents", [1, 2, 50, 200, 400, 800])
@@ -22,13 +28,15 @@ def test_random_play_of_every_size(n_agents):
 
 
 def test_every_sum():
-    """The rewards of all sums that 50 agents can take, by the environment's own function."""
+    """What all sums earn that 50 agents can take, and all that 800 can."""
     both = make(50, size=451)
     both.reset()
     actions = np.arange(451)[:, None] // 50 + (np.arange(451)[:, None] % 50 > np.arange(50))
     assert actions.sum(axis=1).tolist() == [*range(451)]
     both.step(np.arange(451), actions)
     assert both.batch.info(445) == {"system_performance": system_performance(445)}
+    for units in range(9 * 800 + 1):
+        assert system_performance(units) == oracle.system_performance(units)
 
 
 @pytest.mark.parametrize("actions", [[[0, 10], [0, 0]], [[0, 0], [-1, 0]], [[0], [0]], [[0, 0]], [0, 0]])

@@ -1,102 +1,70 @@
-"""Battle in batches against `Battle` one by one: everything they give is equal bit for bit."""
+"""Battle, alone and in a batch, against the oracle: everything they give is equal bit for bit."""
 
 from collections import Counter
 
 import numpy as np
+import oracles.battle as oracle
 import pytest
+from side_by_side import SideBySide
 
-from envs import battle
-from envs.batch import EpisodeArrays
-from envs.battle import Battle, recover
-from envs.battle_batch import BattleBatch, _recover
+from envs.battle import Battle, rules
+from envs.battle.batch import BattleBatch
+from envs.chance import Draws
 
 STAY, NORTH, SOUTH, WEST, EAST, ATTACK = range(6)
-STEPS = 25  # rows of the arrays that observations go to, less than an episode may have
 
 
-class Both:
-    """Environments by themselves and in a batch, played side by side; every difference fails.
+class Versions(SideBySide):
+    """`SideBySide` that counts what happened in ``events``.
 
-    ``events`` counts what happened: hits, misses, strikes in vain (at cells that were emptied before), wounds,
-    opponents' strikes in vain, kills, losses and how episodes ended.
+    Hits, misses, strikes in vain (at cells that were emptied before), wounds, opponents' strikes in vain, kills, losses
+    and how episodes ended.
     """
 
     def __init__(self, monkeypatch, n_envs=4, **kwargs):
         arguments = {"episode_limit": 60, "continuing_episode": True, "recovery": 0.1, **kwargs}
-        self.singles, envs = ([Battle(**arguments, seed=10 + b) for b in range(n_envs)] for _ in range(2))
-        self.batch = BattleBatch(envs)
-        self.events = Counter()
-        info, n_agents = envs[0].get_env_info(), envs[0].n_agents
-        self.arrays = EpisodeArrays(
-            obs=np.full((n_envs, STEPS, n_agents, info["obs_shape"]), np.nan, dtype=np.float32),
-            state=np.full((n_envs, STEPS, info["state_shape"]), np.nan, dtype=np.float32),
-            avail_actions=np.full((n_envs, STEPS, n_agents, info["n_actions"]), -7, dtype=np.int32),
+        super().__init__(
+            lambda seed: oracle.Battle(**arguments, seed=seed),
+            lambda seed: Battle(**arguments, seed=seed),
+            BattleBatch,
+            range(10, 10 + n_envs),
         )
-        monkeypatch.setattr(battle, "strike", self._strike)
-        self._fights = []
+        self.events, self._fights = Counter(), []
+        monkeypatch.setattr(oracle, "strike", self._strike)
+        for env in self.oracles:
+            env.step = self._counted(env, env.step)
 
-    def _strike(self, rng, aims, cells, health, strike=battle.strike):
+    def _strike(self, rng, aims, cells, health, strike=oracle.strike):
         hits, misses, left = strike(rng, aims, cells, health)
         self._fights.append((hits, misses, len(aims) - hits - misses))
         return hits, misses, left
 
-    def reset(self):
-        for env in self.singles:
-            env.reset()
-        self.batch.reset()
-        self.running = np.ones(len(self.singles), dtype=bool)
-        self.observe(np.arange(len(self.singles)), 0)
+    def _counted(self, env, step):
+        def counted(actions):
+            kills, losses = env.kills, env.losses
+            _, ended, info = result = step(actions)
+            (hits, misses, vain), (wounds, _, vain_wounds) = self._fights
+            self._fights.clear()
+            self.events += Counter(hits=hits, misses=misses, vain=vain, wounds=wounds, vain_wounds=vain_wounds)
+            self.events += Counter(kills=env.kills - kills, losses=env.losses - losses)
+            if ended:
+                won, lost = env.kills == len(env.opponent_health), env.losses == env.n_agents
+                limited = info.get("episode_limit")
+                self.events["won" if won else "lost" if lost else "limited" if limited else "over"] += 1
+            return result
 
-    def observe(self, acting, t):
-        self.batch.observe(acting, t, self.arrays)
-        for b in acting:
-            env = self.singles[b]
-            assert self.arrays.obs[b, t].tobytes() == env.get_obs().tobytes()
-            assert self.arrays.state[b, t].tobytes() == env.get_state().tobytes()
-            assert np.array_equal(self.arrays.avail_actions[b, t], env.get_avail_actions())
+        return counted
 
-    def step(self, acting, actions):
-        outcomes = self.batch.step(acting, actions)
-        assert [len(column) for column in vars(outcomes).values()] == [len(acting)] * 3
-        assert outcomes.rewards.dtype == np.float64
-        for i, b in enumerate(acting):
-            env = self.singles[b]
-            before = env.kills, env.losses
-            reward, ended, info = env.step(actions[i])
-            assert outcomes.rewards[i].tobytes() == np.float64(reward).tobytes()
-            assert outcomes.ended[i] == ended and outcomes.limited[i] == info.get("episode_limit", False)
-            given = self.batch.info(b)
-            assert given == info and type(given["kill_count"]) is int
-            self.running[b] = not ended
-            self._count(env, *before, ended, info)
-
-    def _count(self, env, kills, losses, ended, info):
-        (hits, misses, vain), (wounds, _, vain_wounds) = self._fights
-        self._fights.clear()
-        self.events += Counter(hits=hits, misses=misses, vain=vain, wounds=wounds, vain_wounds=vain_wounds)
-        self.events += Counter(kills=env.kills - kills, losses=env.losses - losses)
-        if ended:
-            won, lost = env.kills == len(env.opponent_health), env.losses == env.n_agents
-            self.events["won" if won else "lost" if lost else "limited" if info.get("episode_limit") else "over"] += 1
-
-    def play(self, armies, episodes=1, share=1.0, seed=0):
+    def play_armies(self, armies, episodes=1, share=1.0, seed=0):
         """Plays whole episodes, environment b with ``armies[b % len(armies)]``; a ``share`` of them acts at a time."""
         rng = np.random.default_rng(seed)
+        of = {id(env): armies[b % len(armies)] for b, env in enumerate(self.oracles)}
         for _ in range(episodes):
-            self.reset()
-            t = 0
-            while self.running.any():
-                acting = np.flatnonzero(self.running & (rng.random(len(self.running)) < share))
-                t = (t + 1) % STEPS
-                untouched = np.setdiff1d(np.arange(len(self.singles)), acting)
-                others = [array[untouched].tobytes() for array in vars(self.arrays).values()]
-                self.step(acting, self.choose(acting, armies, rng))
-                self.observe(acting, t)
-                assert others == [array[untouched].tobytes() for array in vars(self.arrays).values()]
+            self.play(rng, policy=lambda env, rng: of[id(env)](env, rng), share=share)
 
     def choose(self, acting, armies, rng):
-        actions = [armies[b % len(armies)](self.singles[b], rng) for b in acting]
-        return np.array(actions, dtype=np.int64).reshape(len(acting), self.singles[0].n_agents)
+        actions = [armies[b % len(armies)](self.oracles[b], rng) for b in acting]
+        return np.array(actions, dtype=np.int64).reshape(len(acting), self.n_agents)
 
 
 # --- scripted armies ---
@@ -153,44 +121,46 @@ EVERYTHING = {"hits", "misses", "vain", "wounds", "vain_wounds", "kills", "losse
     ],
 )
 def test_whole_episodes_are_equal(monkeypatch, arguments, happened):
-    both = Both(monkeypatch, **arguments)
-    both.play(ARMIES, episodes=3 if arguments["n_agents"] < 33 else 1)
+    both = Versions(monkeypatch, **arguments)
+    both.play_armies(ARMIES, episodes=3 if arguments["n_agents"] < 33 else 1)
     assert happened <= {event for event, count in both.events.items() if count}, both.events
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5])
 def test_any_of_them_may_act(monkeypatch, share):
     """Those that rest keep their situation, their random numbers and what was written of them."""
-    both = Both(monkeypatch, n_envs=6, n_agents=20)
+    both = Versions(monkeypatch, n_envs=6, n_agents=20)
     if share == 0:
         both.reset()
         both.step(np.arange(0), np.zeros((0, 20), dtype=np.int64))
-        both.observe(np.arange(0), 1)
-        assert np.isnan(both.arrays.obs[:, 1:]).all()
     else:
-        both.play(ARMIES, episodes=2, share=share)
+        both.play_armies(ARMIES, episodes=2, share=share)
         assert both.events["lost"] and both.events["kills"]
 
 
 def test_the_stream_of_random_numbers_goes_on_through_resets(monkeypatch):
-    both = Both(monkeypatch, n_envs=2, n_agents=8, layout=FEW_OPPONENTS, episode_limit=5)
-    refills = Counter()
-    refill = both.batch._uniforms.refill
-    monkeypatch.setattr(
-        both.batch._uniforms, "refill", lambda: refill() or refills.update([both.batch._uniforms.used[0]])
-    )
-    both.play([attacking, at_random], episodes=60)
-    assert refills[0] > 3, "numbers are drawn anew within the test"
+    both = Versions(monkeypatch, n_envs=2, n_agents=8, layout=FEW_OPPONENTS, episode_limit=5)
+    refills, refill = Counter(), Draws.refill
+
+    def spy(draws):
+        used = int(draws.chance.used[0])
+        refill(draws)
+        refills[id(draws)] += int(draws.chance.used[0]) < used
+
+    monkeypatch.setattr(Draws, "refill", spy)
+    both.play_armies([attacking, at_random], episodes=60)
+    assert len(refills) == 4 and min(refills.values()) > 3, "numbers are drawn anew within the test"
+    both.assert_equal_generators()
 
 
 def test_one_environment_is_a_batch(monkeypatch):
-    both = Both(monkeypatch, n_envs=1, n_agents=20, continuing_episode=False)
-    both.play([rushing(EAST)], episodes=2)
+    both = Versions(monkeypatch, n_envs=1, n_agents=20, continuing_episode=False)
+    both.play_armies([rushing(EAST)], episodes=2)
     assert both.events["hits"]
 
 
 def test_actions_of_any_layout_and_kind_of_integer(monkeypatch):
-    both = Both(monkeypatch, n_agents=20)
+    both = Versions(monkeypatch, n_agents=20)
     both.reset()
     acting, actions = np.arange(4), both.choose(np.arange(4), ARMIES, np.random.default_rng(0))
     both.step(acting.astype(np.int32), np.asfortranarray(actions.astype(np.int32)))
@@ -203,9 +173,38 @@ def test_actions_of_any_layout_and_kind_of_integer(monkeypatch):
 def test_recovery_rounds_as_numpy_does(recovery):
     rng = np.random.default_rng(0)
     health = np.concatenate([rng.uniform(0, 3, 3000), rng.integers(0, 301, 3000) / 100, [0.0, 5e-10, 1.5e-9, 3.0]])
-    expected = recover(health, recovery)
-    _recover(health, BattleBatch([Battle(1, 1, False, recovery)])._board)
+    expected = oracle.recover(health, recovery)
+    rules.recover(health, recovery)
     assert health.tobytes() == expected.tobytes()
+
+
+@pytest.mark.parametrize("layout", [None, FEW_AGENTS, "\n".join(["A" * 8 + "O" * 5, "." * 13, "." * 13])])
+def test_situations_at_random(monkeypatch, layout):
+    """Also those that play does not come to; everybody attacks, or acts at random."""
+    n_agents = 20 if layout is None else layout.count("A")
+    both, rng = Versions(monkeypatch, n_agents=n_agents, layout=layout, episode_limit=10**6), np.random.default_rng(1)
+    field, everyone = both.oracles[0].layout.shape[::-1], np.arange(4)
+    for _ in range(60):
+        both.reset()
+        for b in everyone:
+            given = {
+                "positions": rng.integers(field, size=(n_agents, 2)) // rng.integers(1, 4),
+                "opponent_positions": rng.integers(field, size=both.oracles[b].opponent_positions.shape),
+                "health": rng.choice([0.0, 0.25, 1.0, 2.995, 3.0], size=n_agents),
+                "opponent_health": rng.choice([0.0, 0.25, 1.0, 2.995, 3.0], size=len(both.oracles[b].opponent_health)),
+            }
+            for env in (both.oracles[b], both.singles[b]):
+                vars(env).update(given)
+            for army, who in ((both.batch.agents, ""), (both.batch.opponents, "opponent_")):
+                army.positions[b], army.health[b] = given[f"{who}positions"], given[f"{who}health"]
+        both.observe(everyone)
+        both.step(everyone, both.choose(everyone, [at_random, attacking], rng))
+    assert {"hits", "misses", "wounds", "kills", "losses"} <= both.events.keys()
+
+
+def test_equal_keys_act_in_the_order_of_the_fighters():
+    """Ties have no chance in play; 2 is no key, but says that somebody has no turn."""
+    assert rules.in_turn(np.array([0.5, 0.2, 0.5, 2.0, 0.2, 0.5])).tolist() == [1, 4, 0, 2, 5]
 
 
 # --- mistakes ---
@@ -216,7 +215,6 @@ def assert_nothing_changed(both):
     running = np.flatnonzero(both.running)
     for t in range(1, 4):
         both.step(running, both.choose(running, [attacking], np.random.default_rng(t)))
-        both.observe(running, t)
 
 
 @pytest.mark.parametrize(
@@ -230,7 +228,7 @@ def assert_nothing_changed(both):
     ],
 )
 def test_wrong_actions_are_refused(monkeypatch, actions, message):
-    both = Both(monkeypatch, n_agents=20)
+    both = Versions(monkeypatch, n_agents=20)
     both.reset()
     with pytest.raises(ValueError, match=message):
         both.batch.step(np.array([1, 3]), actions.astype(np.int64))
@@ -239,13 +237,13 @@ def test_wrong_actions_are_refused(monkeypatch, actions, message):
 
 @pytest.mark.parametrize("action", range(1, 6))
 def test_the_dead_only_stay(monkeypatch, action):
-    both = Both(monkeypatch, n_agents=3, layout=FEW_AGENTS)
+    both = Versions(monkeypatch, n_agents=3, layout=FEW_AGENTS)
     both.reset()
     acting = np.arange(4)
-    while not (both.singles[2].losses and both.running.all()):
+    while not (both.oracles[2].losses and both.running.all()):
         both.step(acting, both.choose(acting, [rushing(STAY)], np.random.default_rng(0)))
     actions = np.zeros((4, 3), dtype=np.int64)
-    actions[2, both.singles[2].health == 0] = action
+    actions[2, both.oracles[2].health == 0] = action
     actions[:2] = both.choose(acting[:2], [attacking], None)
     with pytest.raises(ValueError, match="a dead agent can only take action 0") as refused:
         both.batch.step(acting, actions)
@@ -256,7 +254,7 @@ def test_the_dead_only_stay(monkeypatch, action):
 
 
 def test_a_step_needs_a_running_episode(monkeypatch):
-    both = Both(monkeypatch, n_agents=8, layout=FEW_OPPONENTS, episode_limit=2)
+    both = Versions(monkeypatch, n_agents=8, layout=FEW_OPPONENTS, episode_limit=2)
     idle = np.zeros((4, 8), dtype=np.int64)
     with pytest.raises(RuntimeError, match="call reset"):
         both.batch.step(np.arange(4), idle)
@@ -274,4 +272,4 @@ def test_a_step_needs_a_running_episode(monkeypatch):
 def assert_episode_of_all(both):
     both.reset()
     assert both.batch.info(1) == {"kill_count": 0}
-    both.play([attacking])
+    both.play_armies([attacking])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,18 +9,16 @@ import numpy as np
 import numpy.typing as npt
 
 from envs.checks import check_actions, check_count
-from envs.multiagentenv import MultiAgentEnv
-
-N_ACTIONS = 10  # units of the resource that an agent can take, 0 to 9
-MU = 400.0  # units; the centre of the Gaussian
-SIGMA = 200.0  # units
+from envs.gaussian_squeeze import rules
+from envs.gaussian_squeeze.rules import N_ACTIONS
+from envs.multiagentenv import MultiAgentEnv, step_info
 
 
 class GaussianSqueeze(MultiAgentEnv):
     """N agents each take 0 to 9 units of a resource, once; too few and too many units in all are worth little.
 
-    Action a takes a units, and all actions are always available. The team reward is `system_performance` of the sum.
-    The one step always terminates. Nothing is random.
+    Action a takes a units, and all actions are always available. The team reward is `rules.system_performance` of the
+    sum. The one step always terminates. Nothing is random.
 
     There is nothing to observe: observation (float32 [1]) and state (float32 [1]) are the constant 1. What tells the
     agents apart is the identity that the controller appends, so ``get_env_info()["needs_agent_id"]`` is True.
@@ -34,15 +31,26 @@ class GaussianSqueeze(MultiAgentEnv):
     """
 
     episode_limit = 1
+    performance_key = "system_performance"
 
     def __init__(self, n_agents: int) -> None:
         check_count("n_agents", n_agents)
         self.n_agents = n_agents
+        self._obs = np.ones((n_agents, 1), dtype=np.float32)
+        self._state = np.ones(1, dtype=np.float32)
+        self._avail_actions = np.ones((n_agents, N_ACTIONS), dtype=np.int64)
         self.performance = 0.0  # of this episode so far
         self._running = False
 
     def seed(self, seed: int | None = None) -> None:
         """Nothing is random here, so a seed changes nothing."""
+
+    def get_state_dict(self) -> dict[str, Any]:
+        """What the next episodes follow from, between two episodes: nothing."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on as the environment that gave ``state``."""
 
     def reset(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
         """Start the next episode; returns observations and state."""
@@ -66,13 +74,13 @@ class GaussianSqueeze(MultiAgentEnv):
         """
         if not self._running:
             raise RuntimeError("no episode is running: call reset() first")
-        self.performance = system_performance(int(check_actions(actions, self.n_agents, N_ACTIONS).sum()))
+        self.performance = rules.step(check_actions(actions, self.n_agents, N_ACTIONS))
         self._running = False
-        return self.performance, True, {"system_performance": self.performance}
+        return self.performance, True, step_info(self.performance_key, self.performance, limited=False)
 
     def get_obs(self) -> npt.NDArray[np.float32]:
         """Observations of all agents, [N, 1] of ones."""
-        return np.ones((self.n_agents, 1), dtype=np.float32)
+        return self._obs.copy()
 
     def get_obs_size(self) -> int:
         """Length of one agent's observation."""
@@ -80,7 +88,7 @@ class GaussianSqueeze(MultiAgentEnv):
 
     def get_state(self) -> npt.NDArray[np.float32]:
         """Global state, [1]: one."""
-        return np.ones(1, dtype=np.float32)
+        return self._state.copy()
 
     def get_state_size(self) -> int:
         """Length of the global state."""
@@ -88,7 +96,7 @@ class GaussianSqueeze(MultiAgentEnv):
 
     def get_avail_actions(self) -> npt.NDArray[np.int64]:
         """All actions of all agents, [N, 10] of ones."""
-        return np.ones((self.n_agents, N_ACTIONS), dtype=np.int64)
+        return self._avail_actions.copy()
 
     def get_total_actions(self) -> int:
         """Number of actions."""
@@ -106,8 +114,3 @@ class GaussianSqueeze(MultiAgentEnv):
     def render(self) -> str:
         """One line with the system performance of this episode."""
         return f"system performance {self.performance:.2f}"
-
-
-def system_performance(units: int) -> float:
-    """GS(z) = z exp(-((z - mu) / sigma)^2) of the sum z of all actions (the paper, section 5.1)."""
-    return units * math.exp(-(((units - MU) / SIGMA) ** 2))
