@@ -106,11 +106,11 @@ def _train(
     """Build all parts, then run them under sacred: a mistake that the build finds leaves no record behind."""
     from run import build  # late: a mistake in the configuration is told before PyTorch is imported
 
-    experiment.parts = build(config)  # where sacred's main function finds them
+    experiment.built = build(config)  # where sacred's main function finds them
     folder = results_path(config) / "sacred"
     experiment.observers += [
         FileStorageObserver(folder),
-        RecordObserver(folder, experiment.parts.token, experiment.parts.logger),
+        RecordObserver(folder, experiment.built.token, experiment.built.logger),
         *observers,
     ]
     try:
@@ -125,7 +125,7 @@ def _train(
             pdb.post_mortem(error.__traceback__)
         return EXIT_FAILURE
     finally:
-        experiment.parts.close()
+        experiment.built.close()
     return 0
 
 
@@ -163,7 +163,7 @@ def _make_sacred_experiment() -> sacred.Experiment:
     @experiment.main
     def main(_run: Any) -> Any:
         """Train, or evaluate with evaluate=True, and record the run. The default command."""
-        return experiment.parts.run(_run)
+        return experiment.built.run(_run)
 
     @experiment.command(unobserved=True)
     def print_config() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from components.contracts import Controller
 from components.episode_buffer import EpisodeBatch
-from components.parts import load_states, states_of
+from learners.target_network import load_network_state, network_state
 from runners.base import Episodes, Runner, log_episodes
 from runners.contract import RunnerLike
 from tracking.record import Evaluation
@@ -156,9 +156,9 @@ class BestAgents:
 
     def state_dict(self) -> dict[str, Any]:
         """The agents, their score and their point."""
-        return {"score": self._score, "t": self.t, **states_of({"mac": self.mac})}
+        return {"score": self._score, "t": self.t, "agents": network_state(self.mac)}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Goes on from such a state."""
         self._score, self.t = state_dict["score"], state_dict["t"]
-        load_states({"mac": self.mac}, state_dict)
+        load_network_state(self.mac, state_dict["agents"])

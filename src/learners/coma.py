@@ -26,9 +26,6 @@ class StepwiseCritic:
         scheme: of the episodes.
         args: critic_q_fn (the critic), critic_lr, gamma, td_lambda, grad_norm_clip, n_actions, and what optimiser and
             target network read; the latter counts the critic's steps.
-
-    Attributes:
-        training_steps: of the critic so far.
     """
 
     optimiser_file = "critic_opt.th"
@@ -40,7 +37,6 @@ class StepwiseCritic:
         self.target_critic = self.targets.follow(self.critic)
         self.params = list(self.critic.parameters())
         self.optimiser = make_optimiser(args, self.params, args.critic_lr)
-        self.training_steps = 0
         self._q_values: Tensor | None = None
 
     def step(self, batch: EpisodeBatch, grouping: Agents) -> Stats:
@@ -71,7 +67,7 @@ class StepwiseCritic:
         taken = _of_actions(q_values, batch["actions"][:, t : t + 1])
         loss = td_loss(taken, targets, mask)
         grad_norm = clipped_step(self.optimiser, self.params, loss, self.args.grad_norm_clip)
-        self.training_steps += 1
+        self.targets.count_up()
         q_values, taken = q_values.detach(), taken.detach()
         return q_values, {
             "critic_loss": loss.detach(),
@@ -100,7 +96,7 @@ class StepwiseCritic:
 
     def update_targets(self, episode_num: int) -> None:
         """Lets the target critic follow, if it is due by the critic's steps."""
-        self.targets.update(self.training_steps)
+        self.targets.update()
 
     def parts(self) -> dict[str, Any]:
         """What a checkpoint holds, by the names of the files."""

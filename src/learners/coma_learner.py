@@ -34,6 +34,8 @@ class COMALearner(Learner):
             raise UserError(f"agent_output_type: coma_learner needs pi_logits, got {args.agent_output_type}")
         if args.mixer not in (None, "none"):
             raise UserError(f"mixer: coma_learner takes none, got {args.mixer}")
+        if args.objective is not None:
+            raise UserError(f"objective: coma_learner has its own, expected null, got {args.objective}")
         policies = CounterfactualPolicies(mac, args)
         values = StepwiseCritic(scheme, args)
         super().__init__(logger, args, mac, values, policies, FlatDivision())

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from assigners import REGISTRY as assigner_REGISTRY
 from assigners.base import Assignment
-from assigners.division import DivisionDiversity, division_stats, member_counts
+from assigners.statistics import DivisionDiversity, division_stats, member_counts
 from components.episode_buffer import EpisodeBatch, concatenate
 from learners.meta_gradient import MetaGradient, NewestEpisodes
 from learners.values import AgentValues, Stats, Transitions

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from learners.division import FlatDivision
-from learners.objectives.base import objective_of
+from learners.objectives.base import form_of
 from learners.objectives.qtran_base import refuse_policies
 from learners.q_learner import FactoredLearner
 from modules.mixers import REGISTRY as mixer_REGISTRY
@@ -22,7 +22,7 @@ class QTranLearner(FactoredLearner):
         self, mac: Any, scheme: Mapping[str, Mapping[str, Any]], logger: Logger, args: SimpleNamespace
     ) -> None:
         mixer = mixer_REGISTRY[args.mixer](args) if args.mixer is not None else None
-        if objective_of(mixer, args) != "qtran_base":
+        if form_of(mixer, args) != "memories":
             raise UserError(
                 f"mixer: qtran_learner needs qtran_base, got {args.mixer}; mixers of values go with learner=q_learner"
             )

@@ -19,12 +19,16 @@ class TargetNetwork:
     Args:
         every: counts between hard copies; None with ``tau``.
         tau: weight of the network in a soft copy, in (0, 1]; None with ``every``.
+
+    Attributes:
+        counted: what `count_up` counted.
     """
 
     def __init__(self, every: float | None = None, tau: float | None = None) -> None:
         if (every is None) == (tau is None):
             raise ValueError(f"expected either every or tau, got every={every}, tau={tau}")
         self.every, self.tau = every, tau
+        self.counted = 0
         self._last = 0  # count of the last hard copy
         self._pairs: list[tuple[Any, Any]] = []  # network, copy
 
@@ -45,8 +49,13 @@ class TargetNetwork:
         self._pairs.append((network, twin))
         return twin
 
-    def update(self, count: int) -> None:
-        """Lets the copies follow if they are due at ``count``, of which there are more at each call."""
+    def count_up(self) -> None:
+        """Counts by itself: `update` without a count takes this one."""
+        self.counted += 1
+
+    def update(self, count: int | None = None) -> None:
+        """Lets the copies follow if they are due at ``count`` (None: at what was counted), which never falls."""
+        count = self.counted if count is None else count
         if self.tau is not None:
             for network, twin in self._pairs:
                 _blend(network, twin, self.tau)
@@ -69,11 +78,11 @@ class TargetNetwork:
 
     def state_dict(self) -> dict[str, Any]:
         """The copies' parameters, and when they were made."""
-        return {"last": self._last, "copies": [network_state(twin) for _, twin in self._pairs]}
+        return {"last": self._last, "counted": self.counted, "copies": [network_state(twin) for _, twin in self._pairs]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Takes over what `state_dict` gave."""
-        self._last = state["last"]
+        self._last, self.counted = state["last"], state["counted"]
         for (_, twin), saved in zip(self._pairs, state["copies"], strict=True):
             load_network_state(twin, saved)
 
@@ -82,6 +91,9 @@ class TargetNetwork:
 def _blend(network: Any, twin: Any, tau: float) -> None:
     for parameter, slow in zip(network.parameters(), twin.parameters(), strict=True):
         slow.lerp_(parameter, tau)
+    if isinstance(network, nn.Module):  # running statistics, which nobody trains
+        for buffer, copied in zip(network.buffers(), twin.buffers(), strict=True):
+            copied.copy_(buffer)
 
 
 def network_state(network: Any) -> dict[str, Any]:

@@ -35,5 +35,9 @@ class VastLearner(FactoredLearner):
             raise UserError(
                 f"mixer: vast_learner needs vast_mixer, got {args.mixer}; name the inner mixer in subteam_mixer"
             )
+        if type(mixer).forward is not VastMixer.forward:
+            raise UserError(
+                f"mixer: {args.mixer} overrides VastMixer.forward, which learners do not ask: override pool"
+            )
         super().__init__(mac, scheme, logger, args, mixer, lambda: SubteamDivision(mixer, scheme, args))
         self.assigner = self.division.assigner

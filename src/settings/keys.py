@@ -127,7 +127,7 @@ KEYS = {
     "central_loss": Key(NOT_NEGATIVE, "learners"),
     "central_mixing_embed_dim": Key(SIZE, "learners"),
     # --- sub-teams ---
-    "subteam_mixer": Key("name in modules.mixers", "modules"),
+    "subteam_mixer": Key("name in modules.mixers or null", "modules"),
     "assigner": Key("name in assigners", "learners"),
     "eta": Key("number (0, 1]", "assigners, modules"),
     "spatial_centroids": Key("one of half, all", "assigners"),

@@ -91,6 +91,7 @@ def test_situations_at_random(n_agents):
         both.observe(everyone)
         actions = np.array([busy(env, rng) for env in both.oracles])
         both.step(everyone, actions)
+    assert both.shown == 1 + 2 * 60
 
 
 @pytest.mark.parametrize("continuing", [True, False])

@@ -245,7 +245,7 @@ def test_the_critic_is_trained_step_by_step_from_the_last_to_the_first(grad_norm
     critic, expected, stats_by_step = critic_training_by_loop(learner, batch)
     stats = learner.values.step(batch, Agents())
     q_values = learner.values.detached(batch).q
-    assert learner.values.training_steps == 5
+    assert learner.values.targets.counted == 5
     assert not q_values.requires_grad
     for (b, t, i), values in expected.items():
         th.testing.assert_close(q_values[b, t, i], values.detach(), rtol=1e-3, atol=1e-3)
@@ -262,7 +262,7 @@ def test_steps_without_transitions_train_nothing():
     learner = make_coma(coma_args())
     batch = make_batch(learner.args, max_seq_length=9)
     learner.values.step(batch, Agents())
-    assert learner.values.training_steps == 5
+    assert learner.values.targets.counted == 5
 
 
 def test_the_critic_fits_a_fixed_target():
@@ -596,7 +596,7 @@ def test_two_updates_in_each_domain(env, sizes, steps):
     before = copy.deepcopy([learner.mac.agent.state_dict(), learner.critic.state_dict()])
     experiment.run()
     experiment.close()
-    assert learner.values.training_steps == 2 * steps
+    assert learner.values.targets.counted == 2 * steps
     assert not equal(learner.mac.agent, before[0]) and not equal(learner.critic, before[1])
     stats = experiment.logger.stats
     assert len(stats["critic_loss"]) == len(stats["coma_loss"]) == 2

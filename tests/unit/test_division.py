@@ -8,7 +8,7 @@ import pytest
 import torch as th
 from vast_helpers import random_subteams
 
-from assigners.division import DivisionDiversity, division_stats, member_counts
+from assigners.statistics import DivisionDiversity, division_stats, member_counts
 
 
 def test_members_are_counted():

@@ -6,51 +6,122 @@ import io
 
 import pytest
 import torch as th
-from helpers import make_args, random_batch
+from helpers import empty_batch, make_args, make_logger, random_batch
 from learner_helpers import value_loss
 from vast_helpers import make_learner, random_subteams, vast_args
 
 from components.unroll import unroll
-from learners.objectives.base import objective_of
+from controllers.basic_controller import BasicMAC
+from learners.coma_learner import COMALearner
+from learners.objectives import NATURAL
+from learners.objectives import REGISTRY as OBJECTIVES
+from learners.objectives.base import form_of
 from modules.mixers import REGISTRY as MIXERS
+from modules.mixers.vast_mixer import VastMixer
 from utils.errors import UserError
 
 
 class Tot(th.nn.Module):
-    def forward(self, agent_qs, states):
+    def __init__(self, args=None):
+        super().__init__()
+
+    def forward(self, agent_qs, states, mask=None):  # with something optional, which is no third input
         return agent_qs.sum(-1, keepdim=True) + 0 * states.sum(-1, keepdim=True)
 
 
-class Pair(th.nn.Module):
+class Pair(Tot):
     def forward(self, agent_qs, states):
         return agent_qs.sum(-1, keepdim=True), th.rand(1) + states.sum(-1, keepdim=True)
 
 
-class OfMemories(th.nn.Module):
+class OfMemories(Tot):
     """PyMARL's form of QTRAN."""
 
     def forward(self, batch, hidden_states, actions=None):
         raise AssertionError("asked before there is a batch")
 
 
-class Declares(Tot):
-    objective = "wqmix"
+@pytest.mark.parametrize(
+    ("mixer", "form", "objective"),
+    [
+        (None, "none", "td"),
+        (Tot(), "total", "td"),
+        (Pair(), "pair", "qtran"),
+        (OfMemories(), "memories", "qtran_base"),
+        (MIXERS["vdn"](make_args("vdn")), "total", "td"),
+        (MIXERS["qmix"](make_args("qmix")), "total", "td"),
+        (MIXERS["qtran"](make_args("qtran_values")), "pair", "qtran"),
+        (MIXERS["qtran_base"](make_args("qtran")), "memories", "qtran_base"),
+    ],
+)
+def test_a_mixer_gets_the_objective_that_fits_its_form(mixer, form, objective):
+    before = th.get_rng_state()
+    assert form_of(mixer, make_args()) == form and NATURAL[form] == objective
+    assert th.equal(th.get_rng_state(), before)  # a trial leaves no trace in what a run draws
+    assert form in OBJECTIVES[objective].forms
 
 
 @pytest.mark.parametrize(
-    ("mixer", "name"),
-    [(None, "td"), (Tot(), "td"), (Pair(), "qtran"), (OfMemories(), "qtran_base"), (Declares(), "wqmix")],
+    ("alg", "overrides", "message"),
+    [
+        (
+            "vdn",
+            {"objective": "qtran"},
+            "qtran goes with a mixer that returns .Q_joint, V.; this run has a mixer that returns Q_tot",
+        ),
+        ("vdn", {"objective": "qtran_base"}, "qtran_base goes with a mixer of memories and actions; .* returns Q_tot"),
+        (
+            "qtran_values",
+            {"objective": "td"},
+            "td goes with a mixer that returns Q_tot or no mixer; .* returns .Q_joint, V.",
+        ),
+        ("iql", {"objective": "wqmix"}, "wqmix goes with a mixer that returns Q_tot; this run has no mixer"),
+        ("vast_il", {"objective": "qtran"}, "qtran goes with .*; this run has no mixer"),
+        ("vast_qtran_base", {"objective": "td"}, "td goes with .*; this run has a mixer of memories and actions"),
+        (
+            "vast_ow_qmix",
+            {"subteam_mixer": "qtran"},
+            "wqmix goes with .* returns Q_tot; this run has a mixer that returns",
+        ),
+        ("coma", {"objective": "wqmix"}, "coma_learner has its own, expected null, got wqmix"),
+    ],
 )
-def test_a_mixer_gets_the_objective_that_it_names_or_that_fits_its_form(mixer, name):
-    before = th.get_rng_state()
-    assert objective_of(mixer, make_args()) == name
-    assert th.equal(th.get_rng_state(), before)  # a trial leaves no trace in what a run draws
+def test_an_objective_that_does_not_go_with_the_mixer_is_one_line(alg, overrides, message):
+    runs = {"episodes_per_update": None, "batch_size_run": 8} if alg == "coma" else {}
+    with pytest.raises(UserError, match=f"^objective: {message}") as error:
+        make_learner(vast_args(alg, **overrides, **runs))
+    assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize(("mixer", "name"), [("vdn", "td"), ("qmix", "td"), ("qtran_base", "qtran_base")])
-def test_the_shipped_mixers_name_theirs(mixer, name):
-    alg = "qtran" if mixer == "qtran_base" else "qmix"
-    assert objective_of(MIXERS[mixer](make_args(alg)), None) == name
+def test_keys_of_an_objective_that_no_yaml_has_are_missing_at_the_build():
+    for key in ("w", "hysteretic_qmix", "qmix_loss", "central_loss", "central_mixing_embed_dim"):
+        args = vast_args("ow_qmix")
+        delattr(args, key)
+        with pytest.raises(AttributeError, match=f"'{key}'"):  # which the build tells in one line
+            make_learner(args)
+
+
+def test_a_wrapper_with_a_forward_of_its_own_is_refused(monkeypatch):
+    class Doubled(VastMixer):
+        def forward(self, agent_qs, states, subteams):
+            return 2 * super().forward(agent_qs, states, subteams)
+
+    monkeypatch.setitem(MIXERS, "doubled", Doubled)
+    with pytest.raises(UserError, match="mixer: doubled overrides VastMixer.forward"):
+        make_learner(vast_args("vast_qmix", mixer="doubled"))
+
+
+def test_a_wrapper_with_a_pooling_of_its_own_is_asked_for_it(monkeypatch):
+    class Doubled(VastMixer):
+        def pool(self, values, subteams):
+            return 2 * super().pool(values, subteams)
+
+    monkeypatch.setitem(MIXERS, "doubled", Doubled)
+    plain, doubled = (make_learner(vast_args("vast_vdn", mixer=mixer, eta=0.6)) for mixer in ("vast_mixer", "doubled"))
+    batch = random_batch(plain.args, (3, 5))
+    subteams = random_subteams(3, batch["obs"].shape[:3])
+    means = [float(value_loss(learner, batch, subteams)[1]["q_taken_mean"]) for learner in (plain, doubled)]
+    assert means[1] == pytest.approx(2 * means[0], rel=1e-5)
 
 
 def test_an_objective_can_be_chosen_and_a_wrong_name_is_told():
@@ -165,3 +236,23 @@ def flat(state, prefix=""):
         items = state.items() if isinstance(state, dict) else enumerate(state)
         return {key: value for name, part in items for key, value in flat(part, f"{prefix}/{name}").items()}
     return {prefix: state}
+
+
+def test_comas_target_critic_keeps_its_count_over_a_state():
+    """It counts the critic's steps, not episodes."""
+    args = vast_args("coma", target_update_interval=4, batch_size_run=8)
+    first, second = (make_coma(args) for _ in range(2))
+    batches = [random_batch(args, (3, 5), seed=seed) for seed in range(6)]
+    for batch in batches[:3]:
+        first.train(batch, t_env=0, episode_num=0)
+    second.load_state_dict(through_a_file(first.state_dict()))
+    for learner in (first, second):
+        for batch in batches[3:]:
+            learner.train(batch, t_env=0, episode_num=0)
+    for mine, theirs in zip(first.target_critic.parameters(), second.target_critic.parameters(), strict=True):
+        assert th.equal(mine, theirs)
+
+
+def make_coma(args):
+    full = empty_batch(args).scheme
+    return COMALearner(BasicMAC(full, {"agents": args.n_agents}, args), full, make_logger(), args)

@@ -144,12 +144,8 @@ def test_a_stopped_run_goes_on_bit_for_bit(make, alg, runner):
     assert_goes_on(make, alg, runner)
 
 
-def gives_its_state_away(domain):
-    return hasattr(ENVS[domain].keywords["env"], "get_state_dict")
-
-
 @pytest.mark.parametrize("runner", ["episode", "vector", "parallel"])
-@pytest.mark.parametrize("domain", [domain for domain in DOMAINS if gives_its_state_away(domain)])
+@pytest.mark.parametrize("domain", DOMAINS)
 def test_a_stopped_run_in_a_domain_goes_on_bit_for_bit(make, domain, runner):
     assert_goes_on(make, "qmix", runner, domain)
 

@@ -43,9 +43,11 @@ class Objective(ABC):
         args: of the run.
 
     Attributes:
+        forms: of mixers that it goes with (`form_of`).
         reads_memories: whether the losses read the agents' memories.
     """
 
+    forms: tuple[str, ...] = ("total",)
     reads_memories = False
 
     def __init__(
@@ -85,21 +87,21 @@ class Objective(ABC):
             network.cuda()
 
 
-def objective_of(mixer: Any, args: SimpleNamespace) -> str:
-    """The objective that goes with a mixer: what it names as its ``objective``; else by what it takes and returns.
+def form_of(mixer: Any, args: SimpleNamespace) -> str:
+    """What a mixer takes and returns, which `Objective.forms` speaks of.
 
-    A mixer of values has ``forward(agent_qs, states)``; one of memories and actions, as PyMARL's QTRAN,
-    ``forward(batch, hidden_states, actions)``. A pair (Q_joint, V) wants QTRAN's losses, one tensor is Q_tot.
+    ``none`` without a mixer; ``memories`` of memories and actions, as PyMARL's QTRAN: ``forward(batch, hidden_states,
+    actions)``; else of values, ``forward(agent_qs, states)``: ``pair`` if it returns (Q_joint, V), ``total`` if Q_tot.
 
     Args:
         mixer: or None.
         args: n_agents (n) and state_shape, for a trial.
     """
-    declared = getattr(mixer, "objective", None)
-    if declared is not None or mixer is None:
-        return declared or "td"
-    if len(inspect.signature(mixer.forward).parameters) == 3:
-        return "qtran_base"
-    with th.no_grad(), th.random.fork_rng(devices=[]):
+    if mixer is None:
+        return "none"
+    parameters = inspect.signature(mixer.forward).parameters.values()
+    if "hidden_states" in [parameter.name for parameter in parameters]:
+        return "memories"
+    with th.no_grad(), th.random.fork_rng(devices=[]):  # a trial leaves no trace in what a run draws
         mixed = mixer(th.zeros(1, 1, args.n_agents), th.zeros(1, 1, flat_size(args.state_shape)))
-    return "qtran" if isinstance(mixed, tuple) else "td"
+    return "pair" if isinstance(mixed, tuple) else "total"

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from learners.division import JointValues, MixerInputs
 from learners.objectives.base import Objective, Psi
-from learners.objectives.qtran import qtran_loss
+from learners.objectives.qtran import QTranWeights, qtran_loss
 from learners.values import Stats
 from modules.mixers.qtran import QTranBase
 from utils.errors import UserError
@@ -19,15 +19,17 @@ from utils.errors import UserError
 class QTranBaseObjective(Objective):
     """QTRAN's losses over the inputs' memories and actions; under sub-teams these are sums over the members."""
 
+    forms = ("memories",)
     reads_memories = True
 
     def __init__(self, psi: Psi, targets: Any, scheme: Any, args: SimpleNamespace) -> None:
         refuse_policies(args)
         super().__init__(psi, targets, scheme, args)
+        self.weights = QTranWeights.of(args)
 
     def loss(self, inputs: MixerInputs, targets: Tensor, mask: Tensor) -> tuple[Tensor, Stats]:
         joint, v = self._mixed(self.psi.online, [inputs.taken, inputs.greedy])
-        return qtran_loss(inputs, (joint[0], v), (joint[1], v), targets, mask, self.args)
+        return qtran_loss(inputs, (joint[0], v), (joint[1], v), targets, mask, self.weights)
 
     def bootstrap(self, ahead: JointValues) -> Tensor:
         return self._mixed(self.psi.target, [ahead])[0][0]

@@ -13,6 +13,8 @@ from utils.rl_utils import masked_mean, td_loss
 class TDObjective(Objective):
     """``(Q_tot - G)^2``; without a mixer the same for every input, each of which approximates Q_tot on its own."""
 
+    forms = ("total", "none")
+
     def loss(self, inputs: MixerInputs, targets: Tensor, mask: Tensor) -> tuple[Tensor, Stats]:
         mixed = self._mix(self.psi.online, inputs.taken)
         if self.psi.online is None and inputs.taken.active is not None:

@@ -16,7 +16,7 @@ from learners.objectives.td import td_stats
 from learners.policies import make_critic
 from learners.target_network import TargetNetwork
 from learners.values import Stats
-from modules.mixers.qtran import mlp
+from modules.mixers.linear import mlp
 from utils.checks import check_shape, flat_size
 from utils.errors import UserError
 from utils.rl_utils import masked_mean, td_loss
@@ -58,19 +58,17 @@ class WeightedQMixObjective(Objective):
             central_mixing_embed_dim.
 
     Raises:
-        UserError: without a mixer, or with agents that put out policies: Q* needs the greedy actions.
+        UserError: agents that put out policies: Q* needs the greedy actions.
     """
 
     def __init__(
         self, psi: Psi, targets: TargetNetwork, scheme: Mapping[str, Mapping[str, Any]], args: SimpleNamespace
     ) -> None:
-        if psi.online is None:
-            raise UserError(
-                "mixer: objective=wqmix weighs the errors of Q_tot, so expected a mixer of values, got none"
-            )
         if args.agent_output_type != "q":
             raise UserError(f"agent_output_type: objective=wqmix needs q, got {args.agent_output_type}")
         super().__init__(psi, targets, scheme, args)
+        self.optimistic, self.alpha = args.hysteretic_qmix, args.w
+        self.qmix_loss, self.central_loss = args.qmix_loss, args.central_loss
         self.mixer = CentralMixer(psi.args)
         self.critic = make_critic(scheme, args)
         self.target_mixer, self.target_critic = targets.follow(self.mixer), targets.follow(self.critic)
@@ -84,19 +82,19 @@ class WeightedQMixObjective(Objective):
         qmix = masked_mean(weights * (q_tot - targets).square(), mask)
         central = td_loss(q_star, targets, mask)
         stats = {"qmix_loss": qmix, "central_loss": central, "w_to_use": masked_mean(weights, mask)}
-        loss = self.args.qmix_loss * qmix + self.args.central_loss * central
+        loss = self.qmix_loss * qmix + self.central_loss * central
         return loss, {**stats, **td_stats(q_tot, targets, mask, taken.n_agents)}
 
     def _weights(self, inputs: MixerInputs, q_tot: Tensor, central_q: Tensor, targets: Tensor) -> Tensor:
         """1 or alpha for every transition, [B, T - 1, 1]."""
-        if self.args.hysteretic_qmix:
+        if self.optimistic:
             full = q_tot < targets
         else:
             greedy = inputs.greedy
             is_greedy = (inputs.taken.actions == greedy.actions).all(2)
             with th.no_grad():
                 full = is_greedy | (targets > self._mix(self.mixer, greedy.by(central_q)))
-        return th.where(full, 1.0, self.args.w)
+        return th.where(full, 1.0, self.alpha)
 
     def bootstrap(self, ahead: JointValues) -> Tensor:
         return self._mix(self.target_mixer, ahead.by(unroll(self.target_critic, ahead.batch, False)[0]))

@@ -19,8 +19,6 @@ class QMixer(nn.Module):
         args: n_agents, state_shape, mixing_embed_dim, hypernet_layers (1 or 2) and, for 2, hypernet_embed.
     """
 
-    objective = "td"
-
     def __init__(self, args: SimpleNamespace) -> None:
         super().__init__()
         self.args = args

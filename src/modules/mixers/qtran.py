@@ -13,18 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from components.episode_buffer import EpisodeBatch
-from modules.mixers.linear import shared_linear
+from modules.mixers.linear import mlp, shared_linear
 from utils.checks import check_shape, flat_size
 from utils.errors import UserError
-
-
-def mlp(in_dim: int, hidden_dim: int, hidden_layers: int, out_dim: int = 1) -> nn.Sequential:
-    """Linear and ReLU layers with ``hidden_layers`` hidden ones."""
-    layers: list[nn.Module] = []
-    for _ in range(hidden_layers):
-        layers += [nn.Linear(in_dim, hidden_dim), nn.ReLU()]
-        in_dim = hidden_dim
-    return nn.Sequential(*layers, nn.Linear(in_dim, out_dim))
 
 
 class QTran(nn.Module):
@@ -43,8 +34,6 @@ class QTran(nn.Module):
         target_scale: what its targets are to be multiplied by: 1 for ``mean``, n_agents for ``sum``, the form of the
             released experiments, which add the team's return up over the inputs.
     """
-
-    objective = "qtran"
 
     def __init__(self, args: SimpleNamespace) -> None:
         super().__init__()
@@ -88,8 +77,6 @@ class QTranBase(nn.Module):
             (``qtran_paper`` sums an encoding of every agent's hidden state and action, ``coma_critic`` takes
             the one-hot actions of all agents) and network_size (``small`` or ``big``: 2 or 3 hidden layers).
     """
-
-    objective = "qtran_base"
 
     def __init__(self, args: SimpleNamespace) -> None:
         super().__init__()

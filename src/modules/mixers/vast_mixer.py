@@ -34,6 +34,7 @@ class VastMixer(nn.Module):
 
     Psi is the registered mixer ``subteam_mixer``, built for K agents on a copy of ``args``; it never learns
     that its inputs are sub-teams. ``subteam_mixer: none`` is the paper's VAST(IL): the sub-team values themselves.
+    Learners ask `pool` and `psi`, of which `forward` is made: a sub-class with another pooling overrides `pool`.
 
     Args:
         args: n_agents, eta, subteam_mixer, and what that mixer reads.

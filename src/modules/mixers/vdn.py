@@ -10,8 +10,6 @@ from torch import Tensor, nn
 class VDNMixer(nn.Module):
     """``Q_tot = sum_i Q_i``; has no parameters."""
 
-    objective = "td"
-
     def __init__(self, args: SimpleNamespace | None = None) -> None:
         super().__init__()
 
