@@ -531,6 +531,11 @@ def test_updates_lie_over_a_saved_configuration_and_keep_its_types(folder: Path)
         assert message in str(caught.value)
 
 
+def test_a_saved_environment_that_takes_any_argument_takes_new_ones(folder: Path) -> None:
+    config = load(folder, "seed=5", "env=open")
+    assert saved(folder, config, "env_args.anything=1")["env_args"] == {**config["env_args"], "anything": 1}
+
+
 def test_the_seed_of_a_saved_environment_follows_that_of_the_run(folder: Path) -> None:
     config = load(folder, "seed=5")
     assert [saved(folder, config, "seed=7")[key] for key in ("seed", "env_args")] == [7, {"n_agents": 4, "seed": 7}]
