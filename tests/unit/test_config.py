@@ -458,6 +458,11 @@ def test_env_args_take_the_constructor_s_parameters_with_their_types(folder: Pat
     assert fails(folder, "env_args.noise=loud").startswith("env_args.noise: expected a number, got 'loud'")
 
 
+def test_an_env_arg_that_a_file_sets_has_its_type_from_there(folder: Path) -> None:
+    message = fails(folder, "env_args.wind=north", alg="env_args: {wind: 3}")
+    assert message.startswith("env_args.wind: expected a whole number, got 'north'")
+
+
 def test_env_args_are_open_if_the_constructor_takes_kwargs(folder: Path) -> None:
     config = load(folder, "env_args.anything=1", "env=open")
     assert config["env_args"]["anything"] == 1
