@@ -333,6 +333,18 @@ def test_the_baseline_is_taken_from_the_critic_after_its_update():
     assert logged == pytest.approx(sum(advantages) / len(advantages), rel=1e-4)
 
 
+@pytest.mark.parametrize("td_lambda", [0.0, 0.6])
+def test_an_update_of_the_policies_takes_its_returns_at_the_lambda_of_the_run(td_lambda):
+    learner = ac_learner(ac_args("qmix_ac", td_lambda=td_lambda, critic_lr=0.0, agent_alive_index=None))
+    batch = random_batch(learner.args, LENGTHS, CUT)
+    policies, q = (unroll(mac, batch)[0].detach() for mac in (learner.mac, learner.critic))
+    returns = returns_by_loop(learner, batch, None, td_lambda)
+    advantages = [returns[b, t][0] - float(v) for b, t in transitions() for v in (policies[b, t] * q[b, t]).sum(-1)]
+    learner.train(batch, t_env=0, episode_num=0)
+    logged = learner.logger.stats["policy_advantage"][-1][1]
+    assert logged == pytest.approx(sum(advantages) / len(advantages), rel=1e-4)
+
+
 def test_targets_of_the_sum_form_are_scaled_by_the_inputs_of_psi():
     for alg, inputs in (("qtran_ac", 5), ("vast_qtran_ac", 3)):
         plain, scaled = (ac_learner(ac_args(alg, qtran_targets=form, td_lambda=0.5)) for form in ("mean", "sum"))

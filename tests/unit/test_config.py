@@ -458,6 +458,11 @@ def test_env_args_take_the_constructor_s_parameters_with_their_types(folder: Pat
     assert fails(folder, "env_args.noise=loud").startswith("env_args.noise: expected a number, got 'loud'")
 
 
+def test_an_env_arg_that_a_file_sets_has_its_type_from_there(folder: Path) -> None:
+    message = fails(folder, "env_args.wind=north", alg="env_args: {wind: 3}")
+    assert message.startswith("env_args.wind: expected a whole number, got 'north'")
+
+
 def test_env_args_are_open_if_the_constructor_takes_kwargs(folder: Path) -> None:
     config = load(folder, "env_args.anything=1", "env=open")
     assert config["env_args"]["anything"] == 1
@@ -529,6 +534,11 @@ def test_updates_lie_over_a_saved_configuration_and_keep_its_types(folder: Path)
         with pytest.raises(UserError) as caught:
             saved(folder, config, update)
         assert message in str(caught.value)
+
+
+def test_a_saved_environment_that_takes_any_argument_takes_new_ones(folder: Path) -> None:
+    config = load(folder, "seed=5", "env=open")
+    assert saved(folder, config, "env_args.anything=1")["env_args"] == {**config["env_args"], "anything": 1}
 
 
 def test_the_seed_of_a_saved_environment_follows_that_of_the_run(folder: Path) -> None:

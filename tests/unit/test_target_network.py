@@ -61,6 +61,23 @@ def test_soft_copies_go_a_share_of_the_way_at_every_update(make):
     assert seen == [{2.0}, {3.5}] and values_of(network) == {8.0}
 
 
+@pytest.mark.parametrize("make", [lambda: nn.Linear(2, 2), Controller])
+def test_copies_go_on_from_a_state_and_are_due_when_they_would_have_been(make):
+    network, first, second = make(), TargetNetwork(every=3), TargetNetwork(every=3)
+    first.follow(network)
+    set_to(network, 4.0)
+    first.update(4)
+    set_to(network, 0.0)
+    twin = second.follow(network)
+    second.load_state_dict(first.state_dict())
+    seen = [values_of(twin)]
+    for count in (6, 7):
+        set_to(network, float(count))
+        second.update(count)
+        seen.append(values_of(twin))
+    assert seen == [{4.0}, {4.0}, {7.0}]
+
+
 @pytest.mark.parametrize(
     ("value", "interval", "every", "tau"),
     [(None, 200, 200, None), (0.01, 200, None, 0.01), (1, 7, None, 1), (50, 7, 50, None)],

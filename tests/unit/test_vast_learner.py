@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -387,6 +388,18 @@ def test_newest_episodes_are_used_once():
     before = [parameter.clone() for parameter in learner.assigner.parameters()]
     learner.train(batch, t_env=0, episode_num=3)
     assert all(map(th.equal, before, learner.assigner.parameters()))
+
+
+def test_agents_whose_selector_has_no_epsilon_count_as_greedy():
+    advantages = []
+    for selector in (SimpleNamespace(), SimpleNamespace(epsilon=0.0), SimpleNamespace(epsilon=1.0)):
+        learner = make_learner(vast_args("vast_qmix"))
+        learner.mac.action_selector = selector
+        batch = random_batch(learner.args, LENGTHS, CUT)
+        learner.observe(batch, t_env=0, episode_num=3)
+        learner.train(batch, t_env=0, episode_num=3)
+        advantages.append(learner.logger.stats["assigner_advantage"][-1][1])
+    assert advantages[0] == advantages[1] != advantages[2]
 
 
 @pytest.mark.parametrize(("rollout", "kept"), [(1, 4), (3, 6), (4, 4), (8, 8)])
