@@ -42,6 +42,7 @@ from torch.distributions import Categorical
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
+from __about__ import __version__
 from assigners.base import subteam_count
 from envs import REGISTRY as env_REGISTRY
 from envs.battle import Battle
@@ -387,7 +388,7 @@ def _header(config: Mapping[str, Any]) -> dict[str, Any]:
         "host": {},
         "start_time": start.isoformat(),
         "experiment": {**experiment, "mainfile": "benchmarks/released.py"},
-        "meta": {},
+        "meta": {"version": __version__},
     }
 
 

@@ -1,9 +1,9 @@
 """PyMARL's door to a run: `build` its parts from a configuration, then `Experiment.run`."""
 
+from components.generators import seed_everything
 from experiment.build import build, describe_environment, episode_scheme
 from experiment.evaluation import BestAgents, evaluation_points
 from experiment.experiment import Experiment
-from utils.generators import seed_everything
 
 __all__ = [
     "BestAgents",

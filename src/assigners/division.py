@@ -8,7 +8,8 @@ from typing import Any
 import torch as th
 from torch import Tensor
 
-from utils.rl_utils import entropy, masked_mean
+from components.probabilities import entropy
+from utils.rl_utils import masked_mean
 
 
 def member_counts(subteams: Tensor, n_subteams: int) -> Tensor:

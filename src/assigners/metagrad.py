@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from assigners.base import Assigner, Assignment
 from components.agent_inputs import agent_input_size, sequence_inputs
 from components.episode_buffer import EpisodeBatch
+from components.probabilities import sample_categorical
 from utils.checks import flat_size
-from utils.rl_utils import sample_categorical
 
 
 class MetaGradAssigner(Assigner):

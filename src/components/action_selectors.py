@@ -9,8 +9,9 @@ from typing import Any
 import torch as th
 
 from components.epsilon_schedules import DecayThenFlatSchedule
+from components.probabilities import sample_categorical
 from utils.registry import Registry
-from utils.rl_utils import mask_unavailable, sample_categorical
+from utils.rl_utils import mask_unavailable
 
 REGISTRY = Registry("action_selector")
 

@@ -13,10 +13,10 @@ from components.action_selectors import REGISTRY as action_REGISTRY
 from components.agent_inputs import agent_input_size, agent_inputs, sequence_inputs, step_inputs
 from components.checkpoint import load_state, save_state
 from components.episode_buffer import EpisodeBatch, Index
+from components.parts import load_states, states_of
 from components.unroll import knows_sequences
 from modules.agents import REGISTRY as agent_REGISTRY
 from utils.errors import UserError
-from utils.parts import load_states, states_of
 
 
 class BasicMAC:

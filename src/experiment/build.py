@@ -11,6 +11,7 @@ import torch as th
 
 from components.checkpoint import find_checkpoint
 from components.episode_buffer import EpisodeBatch, ReplayBuffer
+from components.generators import seed_everything
 from components.replay_buffer import buffer_bytes, check_memory
 from components.transforms import OneHot
 from controllers import REGISTRY as mac_REGISTRY
@@ -22,7 +23,6 @@ from runners import REGISTRY as r_REGISTRY
 from runners.contract import RunnerLike
 from settings.load import to_namespace
 from utils.errors import UserError
-from utils.generators import seed_everything
 from utils.logging import Logger, get_logger
 
 

@@ -9,11 +9,11 @@ from typing import Any
 
 from components.contracts import Controller
 from components.episode_buffer import EpisodeBatch
+from components.parts import load_states, states_of
 from runners.base import Episodes, Runner, log_episodes
 from runners.contract import RunnerLike
 from tracking.record import Evaluation
 from utils.logging import Logger
-from utils.parts import load_states, states_of
 
 
 def evaluation_points(start: int, interval: int, t_max: int) -> Iterator[int]:

@@ -11,6 +11,8 @@ from typing import Any
 
 from components.contracts import Controller
 from components.episode_buffer import ReplayBuffer
+from components.generators import GlobalGenerators, seed_everything
+from components.parts import Part, load_states, states_of
 from experiment.checkpoints import Checkpoints
 from experiment.evaluation import Evaluator, Player
 from experiment.loop import Training, Updates
@@ -18,9 +20,7 @@ from learners.contract import LearnerLike
 from runners.contract import RunnerLike
 from settings.load import results_path
 from tracking.sinks import Run, attach_sinks
-from utils.generators import GlobalGenerators, seed_everything
 from utils.logging import Logger
-from utils.parts import Part, load_states, states_of
 
 
 @dataclass

@@ -10,19 +10,13 @@ import torch as th
 from torch import Tensor
 
 from components.episode_buffer import EpisodeBatch
-from learners.division import Grouping, NewEpisodes
+from learners.division import Agents, NewEpisodes
 from learners.optimisers import clipped_step, make_optimiser
-from learners.policies import acting_policies, check_on_policy, drawn_policies, refuse_policy_keys
+from learners.policies import OnPolicy, drawn_policies, refuse_policy_keys
 from learners.target_network import TargetNetwork
 from learners.values import AgentValues, Stats, Transitions
 from modules.critics import REGISTRY as critic_REGISTRY
-from utils.rl_utils import (
-    expected_value_advantages,
-    masked_mean,
-    policy_gradient_loss,
-    td_lambda_targets,
-    td_loss,
-)
+from utils.rl_utils import expected_value_advantages, masked_mean, policy_gradient_loss, td_lambda_targets, td_loss
 
 
 class StepwiseCritic:
@@ -49,7 +43,7 @@ class StepwiseCritic:
         self.training_steps = 0
         self._q_values: Tensor | None = None
 
-    def step(self, batch: EpisodeBatch, grouping: Grouping) -> Stats:
+    def step(self, batch: EpisodeBatch, grouping: Agents) -> Stats:
         """One gradient step for every time step that has transitions; the means of the steps' statistics."""
         step = Transitions.of(batch)
         targets = self.td_targets(batch, step)
@@ -100,7 +94,7 @@ class StepwiseCritic:
         assert self._q_values is not None
         return AgentValues(batch, self._q_values)
 
-    def returns(self, batch: EpisodeBatch, values: AgentValues, grouping: Grouping, td_lambda: float) -> Tensor:
+    def returns(self, batch: EpisodeBatch, values: AgentValues, grouping: Agents, td_lambda: float) -> Tensor:
         """The critic's values of the taken actions stand for the returns, [B, T - 1, N]."""
         return values.taken
 
@@ -118,33 +112,18 @@ class StepwiseCritic:
         self.targets.cuda()
 
 
-class CounterfactualPolicies:
+class CounterfactualPolicies(OnPolicy):
     """Policies that learn by ``A log pi_i(a)`` with the advantage ``A = Q(a) - sum_a' pi_i(a') Q(a')``.
 
-    Args:
-        mac: the controller whose agents' policies learn.
-        args: lr, grad_norm_clip, agent_alive_index, and what the optimiser reads.
+    The controller mixes exploration into them.
 
     Raises:
         UserError: keys of the _ac configurations, or settings under which updates would not be on-policy.
     """
 
-    on_policy = True
-
     def __init__(self, mac: Any, args: SimpleNamespace) -> None:
         refuse_policy_keys(args)
-        check_on_policy(args)
-        self.mac, self.args = mac, args
-        self.params = list(mac.parameters())
-        self.optimiser = make_optimiser(args, self.params, args.lr)
-
-    def next_actions(self, batch: EpisodeBatch, values: AgentValues, target_q: Tensor, double_q: bool) -> Tensor:
-        """Those that the policies drew."""
-        return batch["actions"][:, 1:]
-
-    def probabilities(self, batch: EpisodeBatch, epsilon: Tensor | float) -> Tensor:
-        """With their gradient; the controller has mixed exploration in."""
-        return acting_policies(self.mac, batch)
+        super().__init__(mac, args)
 
     def improve(
         self, new: NewEpisodes, values: Callable[[], AgentValues], returns: Callable[[AgentValues], Tensor]
@@ -169,10 +148,6 @@ class CounterfactualPolicies:
             "advantage_mean": masked_mean(advantages, counted),
             "pi_max": masked_mean(policies.amax(-1), counted),
         }
-
-    def parts(self) -> dict[str, Any]:
-        """What a checkpoint holds beside the agents, by the names of the files."""
-        return {"agent_opt.th": self.optimiser}
 
 
 def _of_actions(values: Tensor, actions: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from types import SimpleNamespace
-from typing import Any, Protocol
+from typing import Any
 
 import torch as th
 import torch.nn.functional as F
@@ -24,39 +24,28 @@ from learners.values import AgentValues, Stats, Transitions
 from modules.mixers.vast_mixer import VastMixer
 
 
-class Grouping(Protocol):
-    """A division of the agents of B episodes and T steps into Psi's n inputs."""
+class Agents:
+    """A grouping of the agents of B episodes and T steps into Psi's n inputs; here every agent is an input."""
 
     @property
     def active(self) -> Tensor | None:
         """1 for every input that has members, [B, T, n]; None where all inputs always have the same one."""
+        return None
 
     def pool(self, values: Tensor) -> Tensor:
         """[..., B, T, n] of agents' values [..., B, T, N]."""
-
-    def pool_features(self, features: Tensor) -> Tensor:
-        """[..., B, T, n, F] of agents' features [..., B, T, N, F]."""
-
-    def at(self, steps: slice) -> Grouping:
-        """The grouping at some of the steps."""
-
-
-class Agents:
-    """Every agent is an input of its own."""
-
-    active = None
-
-    def pool(self, values: Tensor) -> Tensor:
         return values
 
     def pool_features(self, features: Tensor) -> Tensor:
+        """[..., B, T, n, F] of agents' features [..., B, T, N, F]."""
         return features
 
     def at(self, steps: slice) -> Agents:
+        """The grouping at some of the steps."""
         return self
 
 
-class Subteams:
+class Subteams(Agents):
     """An input is the sum over the members of a sub-team (Eq. 4); of one-hot actions these are counts.
 
     Args:
@@ -67,7 +56,7 @@ class Subteams:
     def __init__(self, mixer: VastMixer, subteams: Tensor) -> None:
         self._mixer, self.subteams = mixer, subteams
 
-    @cached_property
+    @property
     def active(self) -> Tensor:
         return (member_counts(self.subteams, self._mixer.n_subteams) > 0).float()
 
@@ -99,7 +88,7 @@ class JointValues:
     actions: Tensor
     of_agents: Tensor
     hidden: Tensor | None
-    grouping: Grouping
+    grouping: Agents
 
     @cached_property
     def values(self) -> Tensor:
@@ -154,7 +143,7 @@ class MixerInputs:
         greedy: the greedy ones.
     """
 
-    def __init__(self, batch: EpisodeBatch, values: AgentValues, grouping: Grouping) -> None:
+    def __init__(self, batch: EpisodeBatch, values: AgentValues, grouping: Agents) -> None:
         self.batch = batch
         self._values, self._grouping = values, grouping
 
@@ -189,91 +178,58 @@ class NewEpisodes:
     before: AgentValues | None
 
 
-class Division(Protocol):
-    """Who the inputs of Psi are, and how that is learnt."""
+class FlatDivision:
+    """Who the inputs of Psi are, and how that is learnt; here they are the agents, and there is nothing to learn."""
 
     def observe(self, batch: EpisodeBatch, epsilon: float) -> None:
         """Takes in new episodes of training, played with exploration ``epsilon``."""
 
     def take_newest(self) -> tuple[EpisodeBatch, Tensor] | None:
         """The episodes observed since the last call, and their epsilons [B, 1, 1, 1], if they are needed."""
+        return None
 
     def assign(self, batch: EpisodeBatch) -> Assignment | None:
         """Draws the sub-teams of a batch, with gradients where the assigner learns; None without sub-teams."""
+        return None
 
-    def grouping(self, assignment: Assignment | None) -> Grouping:
+    def grouping(self, assignment: Assignment | None) -> Agents:
         """The grouping that belongs to what `assign` gave."""
+        return Agents()
 
-    def training_episodes(self, batch: EpisodeBatch, new: NewEpisodes | None) -> tuple[EpisodeBatch, Grouping]:
+    def training_episodes(self, batch: EpisodeBatch, new: NewEpisodes | None) -> tuple[EpisodeBatch, Agents]:
         """The episodes of the value update, and their grouping."""
+        return batch, Agents()
 
-    def stats(self, batch: EpisodeBatch, grouping: Grouping) -> Stats:
+    def stats(self, batch: EpisodeBatch, grouping: Agents) -> Stats:
         """Statistics of the division of a batch."""
+        return {}
 
     def reads_values_before(self, assignment: Assignment | None) -> bool:
         """Whether the assigner needs the values as they are before the update."""
+        return False
 
     def learn(
         self, new: NewEpisodes, after: Callable[[], AgentValues], returns: Callable[..., Tensor], log_snr: bool
     ) -> Stats:
         """Updates the assigner, if it learns from new episodes; statistics."""
+        return {}
 
     def parts(self) -> dict[str, Any]:
         """What a checkpoint holds, by the names of the files."""
+        return {}
 
     def cuda(self) -> None:
         """Moves networks to the GPU."""
 
     def state_dict(self) -> dict[str, Any]:
         """All that the next update depends on beside `parts`."""
+        return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Takes over what `state_dict` gave."""
 
 
-class FlatDivision:
-    """No sub-teams: the inputs of Psi are the agents."""
-
-    def observe(self, batch: EpisodeBatch, epsilon: float) -> None:
-        pass
-
-    def take_newest(self) -> None:
-        return None
-
-    def assign(self, batch: EpisodeBatch) -> None:
-        return None
-
-    def grouping(self, assignment: Assignment | None) -> Agents:
-        return Agents()
-
-    def training_episodes(self, batch: EpisodeBatch, new: NewEpisodes | None) -> tuple[EpisodeBatch, Agents]:
-        return batch, Agents()
-
-    def stats(self, batch: EpisodeBatch, grouping: Grouping) -> Stats:
-        return {}
-
-    def reads_values_before(self, assignment: Assignment | None) -> bool:
-        return False
-
-    def learn(
-        self, new: NewEpisodes, after: Callable[[], AgentValues], returns: Callable[..., Tensor], log_snr: bool
-    ) -> Stats:
-        return {}
-
-    def parts(self) -> dict[str, Any]:
-        return {}
-
-    def cuda(self) -> None:
-        pass
-
-    def state_dict(self) -> dict[str, Any]:
-        return {}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        pass
-
-
-class SubteamDivision:
+class SubteamDivision(FlatDivision):
     """VAST: the inputs of Psi are the sums over K sub-teams, into which an assigner X puts the agents at every step.
 
     The sub-teams of replayed episodes are assigned anew at every update. An assigner that learns is updated after the
@@ -323,7 +279,7 @@ class SubteamDivision:
             batch, subteams = joined, th.cat(parts)
         return batch, Subteams(self._mixer, subteams)
 
-    def stats(self, batch: EpisodeBatch, grouping: Grouping) -> Stats:
+    def stats(self, batch: EpisodeBatch, grouping: Agents) -> Stats:
         assert isinstance(grouping, Subteams)
         return division_stats(grouping.subteams[:, :-1], self._mixer.n_subteams, Transitions.of(batch).mask)
 

@@ -12,69 +12,28 @@ import copy
 import math
 from collections.abc import Callable, Mapping
 from types import SimpleNamespace
-from typing import Any, Protocol
+from typing import Any
 
 import torch as th
 from torch import Tensor, nn
 
 from components.agent_inputs import living_agents
 from components.episode_buffer import EpisodeBatch
+from components.probabilities import available_probs, entropy, epsilon_greedy_probs
 from components.unroll import unroll
 from controllers import REGISTRY as mac_REGISTRY
 from learners.division import NewEpisodes
 from learners.optimisers import clipped_step, make_optimiser
 from learners.values import AgentValues, Stats, Transitions
 from utils.errors import UserError
-from utils.rl_utils import (
-    available_probs,
-    entropy,
-    epsilon_greedy_probs,
-    expected_value_advantages,
-    masked_mean,
-    policy_gradient_loss,
-    standardised_advantages,
-)
-
-
-class Policies(Protocol):
-    """How agents act, and the improvement of that.
-
-    Attributes:
-        on_policy: whether every update has to see all episodes played since the last one, and no others.
-    """
-
-    on_policy: bool
-
-    def next_actions(self, batch: EpisodeBatch, values: AgentValues, target_q: Tensor, double_q: bool) -> Tensor:
-        """The actions from whose values targets bootstrap, [B, T - 1, N, 1].
-
-        Args:
-            batch: B episodes of T steps.
-            values: of the critic.
-            target_q: the target critic's values of every action, [B, T, N, A].
-            double_q: whether the critic picks the best actions; else the target critic does.
-        """
-
-    def probabilities(self, batch: EpisodeBatch, epsilon: Tensor | float) -> Tensor:
-        """pi_i of every action [B, T, N, A], with gradients where they learn; epsilon is [B, 1, 1, 1] or a float."""
-
-    def improve(
-        self, new: NewEpisodes, values: Callable[[], AgentValues], returns: Callable[[AgentValues], Tensor]
-    ) -> Stats:
-        """One step of the policies, if they learn; statistics.
-
-        Args:
-            new: episodes that they played.
-            values: gives Q_i as they are now.
-            returns: gives R_t, [B, T - 1, 1] or [B, T - 1, N], for such values.
-        """
-
-    def parts(self) -> dict[str, Any]:
-        """What a checkpoint holds beside the acting controller, by the names of the files."""
+from utils.rl_utils import expected_value_advantages, masked_mean, policy_gradient_loss, standardised_advantages
 
 
 class EpsilonGreedy:
-    """Greedy on Q_i up to epsilon: nothing to improve beside the values.
+    """How agents act, and the improvement of that; here greedily on Q_i up to epsilon, so there is nothing to improve.
+
+    Attributes:
+        on_policy: whether every update has to see all episodes played since the last one, and no others.
 
     Raises:
         UserError: keys of `ActorCritic` alone.
@@ -87,50 +46,57 @@ class EpsilonGreedy:
         self.mac = mac
 
     def next_actions(self, batch: EpisodeBatch, values: AgentValues, target_q: Tensor, double_q: bool) -> Tensor:
-        """The best of the steps ahead."""
+        """The actions from whose values targets bootstrap, [B, T - 1, N, 1]: the best of the steps ahead.
+
+        Args:
+            batch: B episodes of T steps.
+            values: of the critic.
+            target_q: the target critic's values of every action, [B, T, N, A].
+            double_q: whether the critic picks the best actions; else the target critic does.
+        """
         picked = values if double_q else AgentValues(batch, target_q)
         return picked.greedy_actions[:, 1:]
 
     @th.no_grad()
     def probabilities(self, batch: EpisodeBatch, epsilon: Tensor | float) -> Tensor:
-        """Greedy in the present values up to epsilon."""
+        """pi_i of every action [B, T, N, A], greedy up to epsilon, a float or [B, 1, 1, 1]."""
         return epsilon_greedy_probs(unroll(self.mac, batch, False)[0], batch["avail_actions"], epsilon)
 
     def improve(
         self, new: NewEpisodes, values: Callable[[], AgentValues], returns: Callable[[AgentValues], Tensor]
     ) -> Stats:
+        """One step of the policies, if they learn; statistics.
+
+        Args:
+            new: episodes that they played.
+            values: gives Q_i as they are now.
+            returns: gives R_t, [B, T - 1, 1] or [B, T - 1, N], for such values.
+        """
         return {}
 
     def parts(self) -> dict[str, Any]:
+        """What a checkpoint holds beside the acting controller, by the names of the files."""
         return {}
 
 
-class ActorCritic:
-    """Local policies that learn by ``(R_t - sum_a pi_i(a) Q_i(a)) grad log pi_i`` (section 5.2 of the VAST paper).
-
-    Two things that are not in the paper: ``standardise_advantages`` (`standardised_advantages`), and ``entropy_coef``,
-    the weight of the policies' mean entropy, which is maximised as well.
+class OnPolicy(EpsilonGreedy):
+    """Policies of their own, which learn from the episodes that they have just played.
 
     Args:
         mac: the controller whose agents' policies learn.
-        args: lr, policy_grad_norm_clip (null: grad_norm_clip), standardise_advantages, entropy_coef.
+        args: lr, grad_norm_clip, and what the optimiser reads.
 
     Raises:
-        UserError: settings under which updates would not be on-policy; standardise_advantages with one episode an
-            update; an entropy_coef that is negative or not finite.
+        UserError: settings under which updates would not be on-policy.
     """
 
     on_policy = True
 
     def __init__(self, mac: Any, args: SimpleNamespace) -> None:
         check_on_policy(args)
-        _check_policy_keys(args)
-        self.mac = mac
-        self.args = args
+        self.mac, self.args = mac, args
         self.params = list(mac.parameters())
         self.optimiser = make_optimiser(args, self.params, args.lr)
-        own_norm = args.policy_grad_norm_clip
-        self.max_norm = args.grad_norm_clip if own_norm is None else own_norm
 
     def next_actions(self, batch: EpisodeBatch, values: AgentValues, target_q: Tensor, double_q: bool) -> Tensor:
         """Those that the policies drew."""
@@ -139,6 +105,30 @@ class ActorCritic:
     def probabilities(self, batch: EpisodeBatch, epsilon: Tensor | float) -> Tensor:
         """With their gradient. They hold all exploration: ``epsilon`` adds nothing to them."""
         return acting_policies(self.mac, batch)
+
+    def parts(self) -> dict[str, Any]:
+        return {"agent_opt.th": self.optimiser}
+
+
+class ActorCritic(OnPolicy):
+    """Local policies that learn by ``(R_t - sum_a pi_i(a) Q_i(a)) grad log pi_i`` (section 5.2 of the VAST paper).
+
+    Two things that are not in the paper: ``standardise_advantages`` (`standardised_advantages`), and ``entropy_coef``,
+    the weight of the policies' mean entropy, which is maximised as well.
+
+    Args:
+        mac: the controller whose agents' policies learn.
+        args: also policy_grad_norm_clip (null: grad_norm_clip), standardise_advantages, entropy_coef.
+
+    Raises:
+        UserError: also standardise_advantages with one episode an update; an entropy_coef that is no weight.
+    """
+
+    def __init__(self, mac: Any, args: SimpleNamespace) -> None:
+        super().__init__(mac, args)
+        _check_policy_keys(args)
+        own_norm = args.policy_grad_norm_clip
+        self.max_norm = args.grad_norm_clip if own_norm is None else own_norm
 
     def improve(
         self, new: NewEpisodes, values: Callable[[], AgentValues], returns: Callable[[AgentValues], Tensor]
@@ -161,9 +151,6 @@ class ActorCritic:
             "policy_advantage": masked_mean(advantages, counted),
             "policy_entropy": mean_entropy.detach(),
         }
-
-    def parts(self) -> dict[str, Any]:
-        return {"agent_opt.th": self.optimiser}
 
 
 def refuse_policy_keys(args: SimpleNamespace) -> None:

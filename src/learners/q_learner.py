@@ -8,10 +8,10 @@ from typing import Any
 
 from torch import nn
 
-from learners.division import Division, FlatDivision
+from learners.division import FlatDivision
 from learners.factored_values import FactoredValues
 from learners.learner import Learner
-from learners.policies import ActorCritic, EpsilonGreedy, Policies, make_critic
+from learners.policies import ActorCritic, EpsilonGreedy, make_critic
 from modules.mixers import REGISTRY as mixer_REGISTRY
 from utils.errors import UserError
 from utils.logging import Logger
@@ -42,9 +42,9 @@ class FactoredLearner(Learner):
         logger: Logger,
         args: SimpleNamespace,
         mixer: nn.Module | None,
-        make_division: Callable[[], Division],
+        make_division: Callable[[], FlatDivision],
     ) -> None:
-        policies: Policies
+        policies: EpsilonGreedy
         if args.agent_output_type == "pi_logits":
             policies = ActorCritic(mac, args)
             self.critic = make_critic(scheme, args, one_value=args.critic_output == "v")

@@ -11,12 +11,12 @@ import numpy.typing as npt
 import torch as th
 
 from components.episode_buffer import EpisodeBatch
+from components.generators import seed_everything
 from envs.drawing.draw import Painter
 from envs.drawing.shapes import Drawing
 from envs.scene import Scene, scene_of
 from experiment.experiment import Experiment
 from utils.checks import check_shape
-from utils.generators import seed_everything
 
 IntArray = npt.NDArray[np.int64]
 

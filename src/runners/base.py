@@ -11,10 +11,10 @@ import numpy as np
 
 from components.contracts import Controller
 from components.episode_buffer import EpisodeBatch
+from components.parts import load_states, states_of
 from components.scheme import Preprocess
 from envs.multiagentenv import MultiAgentEnv
 from utils.logging import Logger
-from utils.parts import load_states, states_of
 
 Episodes = dict[str, list[float]]  # a value per episode, by name
 

@@ -14,12 +14,12 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from components.generators import GlobalGenerators
 from envs.checks import is_over
 from envs.state import env_state, load_env_state
 from runners.base import observe, outcome
 from runners.batch_runner import BatchRunner, BoolArray, FloatArray, IntArray, env_maker, env_seed
 from utils.errors import UserError
-from utils.generators import GlobalGenerators
 from utils.logging import Logger
 
 CLOSE_TIMEOUT = 5  # seconds that a worker gets to close its environment before it is killed

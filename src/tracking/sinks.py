@@ -67,7 +67,6 @@ def attach_sinks(logger: Logger, run: Run) -> None:
     Raises:
         UserError: one is unknown or cannot start.
     """
-    check_sinks(run.config)
     switches = {"sacred": run.sacred is not None, "tensorboard": run.config["use_tensorboard"]}
     on = [name for name, switch in switches.items() if switch]
     for name in dict.fromkeys([*on, *run.config["sinks"]]):
@@ -75,8 +74,9 @@ def attach_sinks(logger: Logger, run: Run) -> None:
 
 
 def _start(name: str, run: Run) -> Sink:
+    make = REGISTRY[name]
     try:
-        sink: Sink = REGISTRY[name](run)
+        sink: Sink = make(run)
     except Exception as error:
         raise UserError(f"sink '{name}': cannot start: {type(error).__name__}: {error}") from error
     return sink

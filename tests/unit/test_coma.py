@@ -10,6 +10,7 @@ import torch as th
 from helpers import empty_batch, make_args, make_logger, make_scheme, random_batch, randomise
 from vast_helpers import vast_args
 
+from components.probabilities import available_probs
 from controllers import REGISTRY as mac_REGISTRY
 from learners import REGISTRY as learner_REGISTRY
 from learners.coma_learner import COMALearner
@@ -20,7 +21,6 @@ from modules.critics.coma import COMACritic
 from run import build
 from settings.load import CONFIG_DIR, load_config
 from utils.errors import UserError
-from utils.rl_utils import available_probs
 
 # Terminated and cut episodes, each ending before the end of the batch, and at its end.
 LENGTHS, CUT = (3, 5, 2, 5, 1), (1, 2)

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.distributions import Categorical
 
+from __about__ import __version__
 from benchmarks import released
 from benchmarks.released import Episode, Player, Released, Run, Steps, View, main, trained_on
 from envs.battle import Battle
@@ -225,6 +226,7 @@ def test_a_run_is_recorded_and_follows_from_its_seed(env, tmp_path, capsys):
     assert first.evaluations == again.evaluations and first.evaluations != other.evaluations
     assert len({first.token, other.token, again.token}) == 3
     document = run_document(first.header)  # that src/track.py would put into MongoDB
+    assert document["meta"]["version"] == __version__
     assert document["start_time"].tzinfo and document["config"] == config
     assert "seed 3, episode 10 of 10: return " in capsys.readouterr().out
 

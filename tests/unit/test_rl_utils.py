@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch as th
 
+from components import probabilities
+from components.probabilities import entropy, epsilon_greedy_probs
 from utils import rl_utils
 from utils.rl_utils import (
     build_td_lambda_targets,
-    entropy,
-    epsilon_greedy_probs,
     expected_value_advantages,
     gradient_snr,
     mask_unavailable,
@@ -357,7 +357,7 @@ def test_discounted_returns_against_a_loop_and_against_td_one_targets():
 def test_sampling_never_picks_a_weight_of_zero():
     weights = th.zeros(20000, 5)
     weights[:, 1], weights[:, 3] = 1e-3, 3e-3
-    drawn = rl_utils.sample_categorical(weights, th.Generator().manual_seed(1))
+    drawn = probabilities.sample_categorical(weights, th.Generator().manual_seed(1))
     counts = drawn.bincount(minlength=5).tolist()
     assert counts[0] == counts[2] == counts[4] == 0 and counts[1] == pytest.approx(5000, abs=4 * 62)
 
@@ -365,4 +365,4 @@ def test_sampling_never_picks_a_weight_of_zero():
 @pytest.mark.parametrize("total", [1.0, 1.0 + 2**-23, 0.1, 3.0])
 def test_sampling_stays_below_the_total_for_the_largest_draw(total, monkeypatch):
     monkeypatch.setattr(th, "rand", lambda *_, **__: th.tensor([1 - 2**-24]))
-    assert int(rl_utils.sample_categorical(th.tensor([0.0, total, 0.0]))) == 1
+    assert int(probabilities.sample_categorical(th.tensor([0.0, total, 0.0]))) == 1

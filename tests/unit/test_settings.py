@@ -174,6 +174,17 @@ def test_a_number_in_place_of_a_mapping_or_the_other_way_round_is_refused(tmp_pa
     assert refusal("env_args=3").startswith("env_args: expected a mapping of keys to values, got 3")
 
 
+def test_the_table_gives_the_type_where_a_file_is_vague(tmp_path: Path) -> None:
+    """A whole number as a ratio, a number with an exponent as a seed, null where a key has to have a value."""
+    config = load_config("mine", "warehouse", ["seed=1e3"], config_dir=own_folder(tmp_path, mine="eta: 1"))
+    assert (config["eta"], config["seed"]) == (1.0, 1000)
+    assert (type(config["eta"]), type(config["seed"])) == (float, int)
+    assert load_config("mine", "warehouse", ["eta=1/4"], config_dir=tmp_path / "config")["eta"] == 0.25
+    (tmp_path / "config" / "algs" / "mine.yaml").write_text("mixing_embed_dim: null")
+    with pytest.raises(UserError, match="^mixing_embed_dim: expected an integer of at least 1, got null"):
+        load_config("mine", "warehouse", config_dir=tmp_path / "config")
+
+
 def test_the_file_with_the_wrong_value_is_named(tmp_path: Path) -> None:
     folder = own_folder(tmp_path, mine="lr: 0")
     with pytest.raises(UserError, match=rf"^lr: expected a number above 0, got 0 \({folder}/algs/mine.yaml\)$"):
@@ -302,6 +313,18 @@ def test_a_user_s_algorithm_may_extend_a_shipped_one(tmp_path: Path, caplog: pyt
     expected = load_config("vast_qmix", "warehouse", ["seed=1"])
     assert config == {**expected, "name": "mine", "plugin_width": 3}
     assert [record.message for record in caplog.records] == [f"{folder}/algs/mine.yaml: new key 'plugin_width'"]
+
+
+def test_a_new_key_is_announced_once_by_the_lowest_file_that_has_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    folder = own_folder(tmp_path, _part="plugin_width: 2", mine="extends: _part\nplugin_width: 3")
+    assert load_config("mine", "warehouse", config_dir=folder)["plugin_width"] == 3
+    assert [record.message for record in caplog.records] == [f"{folder}/algs/_part.yaml: new key 'plugin_width'"]
+    (folder / "algs" / "mine.yaml").write_text("extends: _part\nplugin_widht: 3")
+    with pytest.raises(UserError, match="^plugin_widht: unknown key in .*mine.yaml: use 'plugin_width'"):
+        load_config("mine", "warehouse", config_dir=folder)
 
 
 def test_no_line_stands_in_two_algorithm_files() -> None:

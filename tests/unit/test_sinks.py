@@ -15,7 +15,8 @@ from run import build
 from settings.load import load_config
 from tracking.observers import RecordObserver
 from tracking.record import FILE, read_lines
-from tracking.sinks import REGISTRY, Run
+from tracking.sinks import REGISTRY, Run, attach_sinks
+from utils.errors import UserError
 from utils.logging import Logger, get_logger
 
 RUN = ("t_max=100", "test_interval=50", "test_nepisode=1", "absolute_nepisode=1", "log_interval=50", "seed=1")
@@ -121,6 +122,12 @@ def test_a_run_without_a_record_feeds_its_sinks(switch: str, tmp_path: Path, mon
     assert b"test_return_mean" in events.read_bytes() and [*tmp_path.iterdir()] == [tmp_path / "tb_logs"]
     points = [(line["t"], line["value"]) for line in Keep.lines if line.get("key") == "test_return_mean"]
     assert points == experiment.logger.stats["test_return_mean"] and len(points) == 3
+
+
+def test_an_unknown_sink_is_told_without_the_command_line_too() -> None:
+    run = Run("token", {"sinks": ["weihgts"], "use_tensorboard": False}, Path())
+    with pytest.raises(UserError, match=r"^unknown sink 'weihgts': registered are sacred, tensorboard$"):
+        attach_sinks(Logger(get_logger()), run)
 
 
 def test_a_record_that_cannot_be_opened_is_the_only_error(tmp_path: Path) -> None:

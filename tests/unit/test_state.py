@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import io
 import multiprocessing
 import random
@@ -12,12 +11,13 @@ import pytest
 import torch as th
 from helpers import ToyEnv, toy_config
 
+from components.generators import GlobalGenerators
+from components.parts import Part, load_states, states_of
 from envs import REGISTRY as ENVS
 from experiment.state import RunState
 from run import BestAgents, build, seed_everything
 from runners import batch_runner, parallel_runner
-from utils.generators import GlobalGenerators
-from utils.parts import Part, load_states, states_of
+from settings.load import load_config
 
 
 @pytest.fixture(autouse=True)
@@ -35,19 +35,25 @@ class Records:
         self.lines = []
         logger.setup_record(self)
 
-    def stat(self, key, value, t):
-        self.lines.append((key, value, t))
+    def line(self, line):
+        self.lines.append({key: value for key, value in line.items() if key != "time"})
 
-    def evaluation(self, evaluation):
-        self.lines.append(evaluation)
+    def close(self):
+        pass
 
 
-# Every interval ends somewhere between the third rollout and the fourth, where runs are stopped.
+# Such that a run that is stopped after its third rollout does what follows at other steps if it forgets when it did so
+# last.
 INTERVALS = {
-    "log_interval": 10, "runner_log_interval": 9, "learner_log_interval": 7, "test_interval": 6, "t_max": 60,
-    "save_model": True, "save_model_interval": 18, "epsilon_anneal_time": 60, "absolute_nepisode": 3,
+    "log_interval": 8, "runner_log_interval": 9, "learner_log_interval": 7, "test_interval": 6, "t_max": 60,
+    "save_model": True, "save_model_interval": 14, "epsilon_anneal_time": 60, "absolute_nepisode": 3,
 }  # fmt: skip
 STOPPED_AFTER = 3  # rollouts
+DOMAINS = {
+    "warehouse": ("env_args.n_agents=4", "env_args.episode_limit=6"),
+    "battle": ("env_args.n_agents=8", "env_args.episode_limit=6"),
+    "gaussian_squeeze": ("env_args.n_agents=6",),
+}
 
 
 @pytest.fixture
@@ -64,7 +70,11 @@ def make(tmp_path):
             overrides["eta"] = 0.5
         folder = tmp_path / str(len(built))
         settings = {**sizes, **INTERVALS, "runner": runner, "local_results_path": str(folder), "env": env, **overrides}
-        experiment = build(toy_config(alg, {"lengths": (4, 2, 5)}, **settings))
+        if env in DOMAINS:
+            config = {**load_config(alg, env, ["seed=0", "use_cuda=false", *DOMAINS[env]]), **settings}
+        else:
+            config = toy_config(alg, {"lengths": (4, 2, 5)}, **settings)
+        experiment = build(config)
         built.append(experiment)
         return experiment, Records(experiment.logger), folder
 
@@ -96,47 +106,55 @@ def through_a_file(state):
     return th.load(file, weights_only=True)
 
 
-def go_on(second, first, states, without=()):
-    """Gives states of the experiment ``first`` to ``second``, apart from those of some parts."""
-    parts = second.parts()
-    load_states({name: part for name, part in parts.items() if name not in without}, states)
-    if "learner" not in parts:  # it has no state_dict yet: a copy of it, around the other's agents
-        agents = zip(first.mac.parameters(), second.mac.parameters(), strict=True)
-        others = [(first.mac, second.mac), (first.logger, second.logger), (first.args, second.args)]
-        memo = {id(mine): theirs for mine, theirs in [*agents, *others]}
-        vars(second.learner).update(vars(copy.deepcopy(first.learner, memo)))
-    second.run()
-
-
-def parameters(experiment):
-    networks = ("mixer", "target_mixer", "critic", "assigner", "target_mac")
-    parts = [getattr(experiment.learner, name, None) for name in networks]
-    return [p.detach() for part in (experiment.mac, *parts) if part is not None for p in part.parameters()]
+def same(state, other):
+    """Whether two states are equal, bit for bit."""
+    if isinstance(state, dict):
+        return state.keys() == other.keys() and all(same(value, other[key]) for key, value in state.items())
+    if isinstance(state, (list, tuple)):
+        return len(state) == len(other) and all(map(same, state, other))
+    return th.equal(state, other) if isinstance(state, th.Tensor) else state == other
 
 
 def checkpoints(folder):
     return {path.name for path in folder.glob("models/*/[0-9]*")}
 
 
-@pytest.mark.parametrize("runner", ["episode", "vector", "parallel"])
-@pytest.mark.parametrize("alg", ["qmix", "vast_qmix", "vast_qtran_ac", "coma"])
-def test_a_stopped_run_goes_on_bit_for_bit(make, alg, runner):
-    whole, all_records, all_files = make(alg, runner)
+def assert_goes_on(make, *what):
+    """A run that is stopped and one that goes on where it stopped do and leave what one run does."""
+    whole, all_records, all_files = make(*what)
     whole.run()
-    first, first_records, first_files = make(alg, runner)
+    first, first_records, first_files = make(*what)
     stop_before_rollout(first, STOPPED_AFTER)
     states = through_a_file(first.state_dict())
-    second, second_records, second_files = make(alg, runner)
+    second, second_records, second_files = make(*what)
     random.random(), np.random.random(), th.rand(1)  # a process of its own would stand elsewhere, too
-    go_on(second, first, states)
+    second.load_state_dict(states)
+    second.run()
     assert 0 < len(first_records.lines) < len(all_records.lines) and second_records.lines
     assert first_records.lines + second_records.lines == all_records.lines
-    assert all(th.equal(a, b) for a, b in zip(parameters(second), parameters(whole), strict=True))
+    for part in ("mac", "learner", "buffer", "runner"):
+        assert same(second.parts()[part].state_dict(), whole.parts()[part].state_dict()), part
     assert checkpoints(first_files) | checkpoints(second_files) == checkpoints(all_files)
     assert checkpoints(first_files) & checkpoints(second_files) == set()
 
 
-@pytest.mark.parametrize("part", ["loop", "evaluator", "runner", "mac", "buffer", "generators"])
+@pytest.mark.parametrize("runner", ["episode", "vector", "parallel"])
+@pytest.mark.parametrize("alg", ["qmix", "vast_qmix", "vast_qtran_ac", "coma"])
+def test_a_stopped_run_goes_on_bit_for_bit(make, alg, runner):
+    assert_goes_on(make, alg, runner)
+
+
+def gives_its_state_away(domain):
+    return hasattr(ENVS[domain].keywords["env"], "get_state_dict")
+
+
+@pytest.mark.parametrize("runner", ["episode", "vector", "parallel"])
+@pytest.mark.parametrize("domain", [domain for domain in DOMAINS if gives_its_state_away(domain)])
+def test_a_stopped_run_in_a_domain_goes_on_bit_for_bit(make, domain, runner):
+    assert_goes_on(make, "qmix", runner, domain)
+
+
+@pytest.mark.parametrize("part", ["loop", "evaluator", "runner", "learner", "buffer", "generators"])
 @pytest.mark.parametrize("runner", ["episode", "vector", "parallel"])
 def test_no_part_can_be_spared(make, runner, part):
     whole, all_records, _ = make("qmix", runner)
@@ -147,16 +165,17 @@ def test_no_part_can_be_spared(make, runner, part):
     stop_before_rollout(first, STOPPED_AFTER)
     states = through_a_file(first.state_dict())
     second, second_records, _ = make("qmix", runner)
-    go_on(second, first, states, without=[part])
+    load_states({name: other for name, other in second.parts().items() if name != part}, states)
+    second.run()
     assert first_records.lines + second_records.lines != all_records.lines
 
 
 def test_the_parts_of_a_run_have_names(make):
-    training = {"loop", "evaluator", "runner", "mac", "buffer", "generators"}
+    training = {"loop", "evaluator", "runner", "mac", "learner", "buffer", "generators"}
     experiment, *_ = make("qmix", "episode")
-    assert set(experiment.parts()) - {"learner", "logger"} == training
+    assert set(experiment.parts()) - {"logger"} == training
     evaluation, *_ = make("qmix", "episode", evaluate=True)
-    assert set(evaluation.parts()) - {"learner", "logger"} == training - {"loop", "buffer"}
+    assert set(evaluation.parts()) - {"logger"} == training - {"loop", "buffer"}
     assert all(isinstance(part, Part) for part in experiment.parts().values())
 
 
@@ -188,6 +207,15 @@ def test_the_best_agents_come_with_their_score():
     other.load_state_dict(through_a_file(best.state_dict()))
     assert other.t == 7 and (other.mac.agent.fc2.bias == 3.0).all()
     assert not other.offer(experiment.mac, 2.0, t=8) and other.offer(experiment.mac, 2.5, t=9)
+
+
+def test_agents_are_parameters_and_what_their_selector_remembers():
+    first, second = build(toy_config("vdn", seed=1)), build(toy_config("vdn", seed=2))
+    first.runner.run()
+    first.runner.run()
+    second.mac.load_state_dict(through_a_file(first.mac.state_dict()))
+    assert all(th.equal(a, b) for a, b in zip(second.mac.parameters(), first.mac.parameters(), strict=True))
+    assert second.mac.action_selector.epsilon == first.mac.action_selector.epsilon < 1
 
 
 def draws():

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import Any, Protocol
+from typing import Any
 
 import torch as th
 from torch import Tensor, nn
 
 from learners.division import JointValues, MixerInputs
+from learners.target_network import TargetNetwork
 from learners.values import Stats
 from utils.checks import flat_size
 
@@ -31,18 +33,27 @@ class Psi:
     args: SimpleNamespace
 
 
-class Objective(Protocol):
+class Objective(ABC):
     """Loss and targets of the values of n inputs; it never knows whether these are agents or sub-teams.
 
-    Built by ``Objective(psi, targets, scheme, args)``; ``targets`` copies further networks (`TargetNetwork.follow`),
-    ``scheme`` is that of the episodes.
+    Args:
+        psi: the operator.
+        targets: copies further networks, if there are any (`TargetNetwork.follow`).
+        scheme: of the episodes.
+        args: of the run.
 
     Attributes:
         reads_memories: whether the losses read the agents' memories.
     """
 
-    reads_memories: bool
+    reads_memories = False
 
+    def __init__(
+        self, psi: Psi, targets: TargetNetwork, scheme: Mapping[str, Mapping[str, Any]], args: SimpleNamespace
+    ) -> None:
+        self.psi, self.args = psi, args
+
+    @abstractmethod
     def loss(self, inputs: MixerInputs, targets: Tensor, mask: Tensor) -> tuple[Tensor, Stats]:
         """The loss, and statistics.
 
@@ -52,6 +63,7 @@ class Objective(Protocol):
             mask: which transitions count, [B, T - 1, 1].
         """
 
+    @abstractmethod
     def bootstrap(self, ahead: JointValues) -> Tensor:
         """The value from which targets bootstrap, [B, T - 1, 1] or [B, T - 1, n], without gradient.
 
@@ -61,30 +73,16 @@ class Objective(Protocol):
 
     def parameters(self) -> Iterable[nn.Parameter]:
         """What the objective trains beside critic and mixer."""
-
-    def parts(self) -> dict[str, Any]:
-        """What a checkpoint holds of that, by the names of the files."""
-
-    def cuda(self) -> None:
-        """Moves networks that are the objective's own to the GPU."""
-
-
-class PlainObjective:
-    """An objective that has Psi and no networks of its own."""
-
-    reads_memories = False
-
-    def __init__(self, psi: Psi, *_: Any) -> None:
-        self.psi = psi
-
-    def parameters(self) -> Iterable[nn.Parameter]:
         return ()
 
     def parts(self) -> dict[str, Any]:
+        """What a checkpoint holds of that, by the names of the files."""
         return {}
 
     def cuda(self) -> None:
-        pass
+        """Moves networks that are the objective's own to the GPU."""
+        for network in self.parts().values():
+            network.cuda()
 
 
 def objective_of(mixer: Any, args: SimpleNamespace) -> str:

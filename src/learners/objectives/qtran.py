@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import Any
 
 import torch as th
 from torch import Tensor
 
 from learners.division import JointValues, MixerInputs
-from learners.objectives.base import PlainObjective, Psi
+from learners.objectives.base import Objective
 from learners.objectives.td import td_stats
 from learners.values import Stats
 from modules.mixers.qtran import QTran
@@ -18,16 +17,16 @@ from utils.rl_utils import qtran_nopt_loss, qtran_opt_loss, td_loss
 JointAndV = tuple[Tensor, Tensor]
 
 
-class QTranObjective(PlainObjective):
+class QTranObjective(Objective):
     """TD on Q_joint, and its two conditions, weighted by opt_loss and nopt_min_loss.
 
     Targets are multiplied by the mixer's ``target_scale``, if it has one (``qtran_targets: sum``).
     """
 
-    def __init__(self, psi: Psi, targets: Any, scheme: Any, args: SimpleNamespace) -> None:
-        super().__init__(psi)
-        self.args = args
-        self.scale = psi.online.target_scale if isinstance(psi.online, QTran) else 1.0
+    @property
+    def scale(self) -> float:
+        """What targets are multiplied by: 1, or the number of inputs."""
+        return getattr(self.psi.online, "target_scale", 1.0)
 
     def loss(self, inputs: MixerInputs, targets: Tensor, mask: Tensor) -> tuple[Tensor, Stats]:
         taken, greedy = self._mixed(inputs)

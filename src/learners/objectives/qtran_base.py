@@ -9,22 +9,21 @@ import torch as th
 from torch import Tensor
 
 from learners.division import JointValues, MixerInputs
-from learners.objectives.base import PlainObjective, Psi
+from learners.objectives.base import Objective, Psi
 from learners.objectives.qtran import qtran_loss
 from learners.values import Stats
 from modules.mixers.qtran import QTranBase
 from utils.errors import UserError
 
 
-class QTranBaseObjective(PlainObjective):
+class QTranBaseObjective(Objective):
     """QTRAN's losses over the inputs' memories and actions; under sub-teams these are sums over the members."""
 
     reads_memories = True
 
     def __init__(self, psi: Psi, targets: Any, scheme: Any, args: SimpleNamespace) -> None:
-        super().__init__(psi)
         refuse_policies(args)
-        self.args = args
+        super().__init__(psi, targets, scheme, args)
 
     def loss(self, inputs: MixerInputs, targets: Tensor, mask: Tensor) -> tuple[Tensor, Stats]:
         joint, v = self._mixed(self.psi.online, [inputs.taken, inputs.greedy])

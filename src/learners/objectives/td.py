@@ -5,12 +5,12 @@ from __future__ import annotations
 from torch import Tensor
 
 from learners.division import JointValues, MixerInputs
-from learners.objectives.base import PlainObjective
+from learners.objectives.base import Objective
 from learners.values import Stats
 from utils.rl_utils import masked_mean, td_loss
 
 
-class TDObjective(PlainObjective):
+class TDObjective(Objective):
     """``(Q_tot - G)^2``; without a mixer the same for every input, each of which approximates Q_tot on its own."""
 
     def loss(self, inputs: MixerInputs, targets: Tensor, mask: Tensor) -> tuple[Tensor, Stats]:

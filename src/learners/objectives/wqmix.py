@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from components.unroll import unroll
 from learners.division import JointValues, MixerInputs
-from learners.objectives.base import Psi
+from learners.objectives.base import Objective, Psi
 from learners.objectives.td import td_stats
 from learners.policies import make_critic
 from learners.target_network import TargetNetwork
@@ -43,7 +43,7 @@ class CentralMixer(nn.Module):
         return q_star
 
 
-class WeightedQMixObjective:
+class WeightedQMixObjective(Objective):
     """``mean w (Q_tot - y)^2 + mean (Q* - y)^2``; y bootstraps from the target network's Q* of the greedy actions.
 
     Q* mixes the values of a second, central critic without constraint. Weights (section 4 of the paper):
@@ -61,8 +61,6 @@ class WeightedQMixObjective:
         UserError: without a mixer, or with agents that put out policies: Q* needs the greedy actions.
     """
 
-    reads_memories = False
-
     def __init__(
         self, psi: Psi, targets: TargetNetwork, scheme: Mapping[str, Mapping[str, Any]], args: SimpleNamespace
     ) -> None:
@@ -72,7 +70,7 @@ class WeightedQMixObjective:
             )
         if args.agent_output_type != "q":
             raise UserError(f"agent_output_type: objective=wqmix needs q, got {args.agent_output_type}")
-        self.psi, self.args = psi, args
+        super().__init__(psi, targets, scheme, args)
         self.mixer = CentralMixer(psi.args)
         self.critic = make_critic(scheme, args)
         self.target_mixer, self.target_critic = targets.follow(self.mixer), targets.follow(self.critic)
@@ -113,7 +111,3 @@ class WeightedQMixObjective:
 
     def parts(self) -> dict[str, Any]:
         return {"central_agent.th": self.critic.agent, "central_mixer.th": self.mixer}
-
-    def cuda(self) -> None:
-        self.critic.cuda()
-        self.mixer.cuda()

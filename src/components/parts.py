@@ -17,7 +17,7 @@ class Part(Protocol):
     def state_dict(self) -> dict[str, Any]:
         """All that the future of the part depends on."""
 
-    def load_state_dict(self, state_dict: Mapping[str, Any]) -> Any:
+    def load_state_dict(self, state_dict: dict[str, Any], /) -> Any:
         """Goes on from a state that a part built alike gave."""
 
 
