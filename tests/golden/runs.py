@@ -61,6 +61,8 @@ VARIANTS = {
     "adam, nothing appended": ("vdn", "battle", "vector", ("optimiser=adam", "obs_agent_id=False")),
     "no last action": ("qmix", "warehouse", "episode", ("obs_last_action=False", "grad_norm_clip=0.5")),
     "greedy policies": ("coma", "battle", "vector", ("test_greedy=False", "mask_before_softmax=True")),
+    "clipped": ("coma", "warehouse", "vector", ("grad_norm_clip=0.001", "target_update_interval=10")),
+    "clipped policies": ("qmix_ac", "warehouse", "vector", ("grad_norm_clip=0.02", "policy_grad_norm_clip=0.01")),
     "recovery": ("iql", "battle", "episode", ("env_args.recovery=0.1",)),
     "no time penalty": ("iql", "warehouse", "vector", ("env_args.time_penalty_on_completion=False",)),
 }
