@@ -10,12 +10,15 @@ from pathlib import Path
 import pytest
 import torch as th
 import yaml
+from helpers import make_args
 
 from assigners import REGISTRY as assigner_REGISTRY
 from components.action_selectors import REGISTRY as action_REGISTRY
 from controllers import REGISTRY as mac_REGISTRY
 from learners import REGISTRY as learner_REGISTRY
+from learners.objectives import NATURAL
 from learners.objectives import REGISTRY as objective_REGISTRY
+from learners.objectives.base import form_of
 from modules.agents import REGISTRY as agent_REGISTRY
 from modules.critics import REGISTRY as critic_REGISTRY
 from modules.mixers import REGISTRY as mixer_REGISTRY
@@ -207,9 +210,10 @@ def test_each_registered_name_is_run_by_a_test_of_this_file():
     run |= {("runner", name) for name in RUNNERS}
     # Over the registries of these two a test above is parametrised.
     run |= {(kind, name) for kind in ("assigner", "agent") for name in REGISTRIES[kind]}
-    # Most mixers bring their objective along.
-    mixers = [mixer_REGISTRY[name] for kind, name in run & NAMES.keys() if kind == "mixer"]
-    run |= {("objective", getattr(mixer, "objective", None)) for mixer in mixers}
+    # Where a configuration names no objective, its mixer brings one along.
+    for alg in ("qmix", "qtran_values", "qtran"):
+        args = make_args(alg)
+        run.add(("objective", NATURAL[form_of(mixer_REGISTRY[args.mixer](args), args)]))
     assert not NAMES.keys() - run
 
 

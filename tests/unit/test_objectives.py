@@ -120,7 +120,7 @@ def test_a_wrapper_with_a_pooling_of_its_own_is_asked_for_it(monkeypatch):
     plain, doubled = (make_learner(vast_args("vast_vdn", mixer=mixer, eta=0.6)) for mixer in ("vast_mixer", "doubled"))
     batch = random_batch(plain.args, (3, 5))
     subteams = random_subteams(3, batch["obs"].shape[:3])
-    means = [float(value_loss(learner, batch, subteams)[1]["q_taken_mean"]) for learner in (plain, doubled)]
+    means = [value_loss(learner, batch, subteams)[1]["q_taken_mean"].item() for learner in (plain, doubled)]
     assert means[1] == pytest.approx(2 * means[0], rel=1e-5)
 
 
