@@ -137,8 +137,7 @@ class CompiledBatch(EnvBatch):
     def __init__(self, envs: Sequence[Any]) -> None:
         super().__init__(envs)
         self._rules, self._world = envs[0].rules, envs[0].world
-        first = envs[0].situation()
-        self.now = type(first)(*(np.stack([array] * len(envs)) for array in first))
+        self.now = type(envs[0].now)(*(np.stack([array] * len(envs)) for array in envs[0].now))
         self._draws = SharedDraws([env.draws for env in envs])
         self._running = np.zeros(len(envs), dtype=bool)
         self._limited = np.zeros(len(envs), dtype=bool)

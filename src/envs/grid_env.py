@@ -17,19 +17,37 @@ IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float32]
 
 
+class Part:
+    """An array of the situation as an attribute of its environment; assigning it sets the situation up."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, env: GridEnv, owner: type | None = None) -> npt.NDArray[Any]:
+        array: npt.NDArray[Any] = getattr(env.now, self._name)
+        return array
+
+    def __set__(self, env: GridEnv, value: npt.ArrayLike) -> None:
+        old = self.__get__(env)
+        new = np.array(value, dtype=old.dtype, order="C")
+        if new.shape != old.shape:
+            raise ValueError(f"{self._name}: expected shape {old.shape}, got {new.shape}")
+        env.now = env.now._replace(**{self._name: new})
+
+
 class GridEnv(MultiAgentEnv):
     """An environment with compiled rules, a time limit, one random generator and a live look.
 
     A subclass names its ``rules``, a module of compiled functions on a ``World``, which never changes, and a
-    ``Situation``, the arrays that do (`envs.battle.rules` shows one). Each array of the situation is an attribute of
-    the environment; assigning it sets the situation up. Positions have to be on the map: nobody checks that.
+    ``Situation``, the arrays that do (`envs.battle.rules` shows one), and makes these arrays attributes (`Part`). Who
+    assigns positions sees to it that they are on the map: nobody checks that.
 
     Args:
         n_agents: N.
         episode_limit: steps of an episode.
         continuing_episode: whether values bootstrap over that limit.
         world: of the rules.
-        situation: of the rules, before the first episode.
+        now: the situation before the first episode.
         most_draws: random numbers that a reset or a step takes at most.
         seed: of the generator; None draws it from the operating system.
         render: terminal or window for a live look (`envs.live`); None: none.
@@ -37,7 +55,7 @@ class GridEnv(MultiAgentEnv):
 
     rules: Any
     performance_key: str  # what the info dict calls the domain performance
-    tally: IntArray  # of this episode so far: steps, domain performance, and what else the rules count
+    tally = Part()  # of this episode so far: steps, domain performance, and what else the rules count
 
     def __init__(
         self,
@@ -45,7 +63,7 @@ class GridEnv(MultiAgentEnv):
         episode_limit: int,
         continuing_episode: bool,
         world: Any,
-        situation: Any,
+        now: Any,
         most_draws: int,
         seed: int | None,
         render: str | None,
@@ -54,9 +72,7 @@ class GridEnv(MultiAgentEnv):
         self.n_agents = n_agents
         self.episode_limit = episode_limit
         self.continuing_episode = continuing_episode
-        self.world = world
-        self._dtypes = {name: array.dtype for name, array in situation._asdict().items()}
-        vars(self).update(situation._asdict())
+        self.world, self.now = world, now
         self.draws = Draws(np.random.default_rng(seed), most_draws)
         self._running = False
         self._live = open_view(render)
@@ -84,18 +100,12 @@ class GridEnv(MultiAgentEnv):
         rng.bit_generator.state = state["rng"]
         self.rng = rng
 
-    def situation(self) -> Any:
-        """The situation for the rules: copies, because arrays that were given or handed out stay as they are."""
-        return self.rules.Situation(
-            *(np.array(getattr(self, name), dtype=dtype, order="C") for name, dtype in self._dtypes.items())
-        )
-
     def reset(self) -> tuple[FloatArray, FloatArray]:
         """Start an episode (``rules.start``); returns observations and state."""
-        now = self.situation()
+        self._renew()
         self.draws.refill()
-        self.rules.start(self.world, now, self.draws.chance)
-        self._go_on(now, running=True)
+        self.rules.start(self.world, self.now, self.draws.chance)
+        self._go_on(running=True)
         return self.get_obs(), self.get_state()
 
     def step(self, actions: Sequence[int] | npt.NDArray[np.integer]) -> tuple[float, bool, dict[str, Any]]:
@@ -115,18 +125,21 @@ class GridEnv(MultiAgentEnv):
         if not self._running:
             raise RuntimeError("no episode is running: call reset() first")
         checked = check_actions(actions, self.n_agents, self.rules.N_ACTIONS)
-        now = self.situation()
-        self.check_available(now, checked)
+        self.check_available(self.now, checked)
+        self._renew()
         self.draws.refill()
-        reward, ended, limited = self.rules.step(self.world, now, self.draws.chance, checked)
-        self._go_on(now, running=not ended)
+        reward, ended, limited = self.rules.step(self.world, self.now, self.draws.chance, checked)
+        self._go_on(running=not ended)
         return reward, ended, step_info(self.performance_key, int(self.tally[1]), limited)
 
     def check_available(self, now: Any, actions: IntArray, acting: IntArray | None = None) -> None:
         """Raises ValueError if one of ``actions`` [N] is not available; [M, N] if ``now`` has B rows and M act."""
 
-    def _go_on(self, now: Any, running: bool) -> None:
-        vars(self).update(now._asdict())
+    def _renew(self) -> None:
+        """Gives the rules arrays of their own, because those that were handed out stay as they are."""
+        self.now = self.rules.Situation(*[array.copy() for array in self.now])
+
+    def _go_on(self, running: bool) -> None:
         self._running = running
         self._live.show(self)
 
@@ -138,7 +151,7 @@ class GridEnv(MultiAgentEnv):
     def get_obs(self) -> FloatArray:
         """Observations of all agents, [N, get_obs_size()]; the class docstring tells their layout."""
         obs = np.empty((self.n_agents, self.rules.OBS_SIZE), dtype=np.float32)
-        self.rules.write_obs(self.world, self.situation(), obs)
+        self.rules.write_obs(self.world, self.now, obs)
         return obs
 
     def get_obs_size(self) -> int:
@@ -148,13 +161,13 @@ class GridEnv(MultiAgentEnv):
     def get_state(self) -> FloatArray:
         """Global state, [get_state_size()]; the class docstring tells its layout."""
         state = np.empty(self.get_state_size(), dtype=np.float32)
-        self.rules.write_state(self.world, self.situation(), state)
+        self.rules.write_state(self.world, self.now, state)
         return state
 
     def get_avail_actions(self) -> IntArray:
         """Which actions each agent can take, [N, A] of 0 and 1."""
         avail = np.empty((self.n_agents, self.rules.N_ACTIONS), dtype=np.int64)
-        self.rules.write_avail(self.situation(), avail)
+        self.rules.write_avail(self.now, avail)
         return avail
 
     def get_total_actions(self) -> int:

@@ -191,9 +191,9 @@ def test_situations_at_random(monkeypatch, layout):
                 "health": rng.choice([0.0, 0.25, 1.0, 2.995, 3.0], size=n_agents),
                 "opponent_health": rng.choice([0.0, 0.25, 1.0, 2.995, 3.0], size=len(both.oracles[b].opponent_health)),
             }
-            for env in (both.oracles[b], both.singles[b]):
-                vars(env).update(given)
             for name, array in given.items():
+                setattr(both.oracles[b], name, array)
+                setattr(both.singles[b], name, array)
                 getattr(both.batch.now, name)[b] = array
         both.observe(everyone)
         both.step(everyone, both.choose(everyone, [at_random, attacking], rng))

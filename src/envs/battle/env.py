@@ -12,7 +12,7 @@ from envs.battle.map import choose_layout
 from envs.battle.rules import AGENT_FEATURES, MAX_HEALTH, VIEW_RADIUS, Situation, World
 from envs.checks import check_count
 from envs.grid import IntArray, cells_of, position_scale
-from envs.grid_env import GridEnv
+from envs.grid_env import GridEnv, Part
 from envs.scene import Piece, Scene
 from utils.errors import UserError
 
@@ -65,10 +65,8 @@ class Battle(GridEnv):
 
     rules = rules
     performance_key = "kill_count"
-    positions: IntArray
-    opponent_positions: IntArray
-    health: HealthArray
-    opponent_health: HealthArray
+    positions, opponent_positions = Part(), Part()
+    health, opponent_health = Part(), Part()
 
     def __init__(
         self,
@@ -103,8 +101,8 @@ class Battle(GridEnv):
         )
         armies = agents, np.full(len(agents), MAX_HEALTH), opponents, np.full(len(opponents), MAX_HEALTH)
         most_draws = 2 * n_agents + 3 * len(opponents)  # keys and luck of everybody, and the opponents' draws
-        situation = Situation(*armies, tally=np.zeros(2, dtype=np.int64))
-        super().__init__(n_agents, episode_limit, continuing_episode, world, situation, most_draws, seed, render)
+        now = Situation(*armies, tally=np.zeros(2, dtype=np.int64))
+        super().__init__(n_agents, episode_limit, continuing_episode, world, now, most_draws, seed, render)
 
     def check_available(self, now: Situation, actions: IntArray, acting: IntArray | None = None) -> None:
         """Raises ValueError if a dead agent does anything but stay; see `GridEnv`."""

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from envs.checks import check_count
-from envs.grid import BoolArray, IntArray, cells_of, position_scale
-from envs.grid_env import GridEnv
+from envs.grid import IntArray, cells_of, position_scale
+from envs.grid_env import GridEnv, Part
 from envs.scene import OBSTACLE, Piece, Scene, Tile
 from envs.warehouse import rules
 from envs.warehouse.map import GOALS, choose_layout
@@ -63,9 +63,7 @@ class Warehouse(GridEnv):
 
     rules = rules
     performance_key = "completed_orders"
-    positions: IntArray
-    remaining: IntArray
-    collided: BoolArray
+    positions, remaining, collided = Part(), Part(), Part()
 
     def __init__(
         self,
@@ -98,21 +96,24 @@ class Warehouse(GridEnv):
                 occupancy=np.empty(len(flat), dtype=np.float32),
                 turns=np.empty(n_agents, dtype=np.int64),
                 wants=np.empty(rules.OBSTACLE + 1, dtype=np.float32),
-                totals=np.empty(rules.OBSTACLE + 1),
             ),
         )
-        situation = Situation(
+        now = Situation(
             positions=np.zeros((n_agents, 2), dtype=np.int64),
             remaining=np.zeros((n_agents, ITEM_TYPES), dtype=np.int64),
             collided=np.zeros(n_agents, dtype=bool),
             tally=np.zeros(4, dtype=np.int64),
         )
         most_draws = n_agents * (1 + ORDER_SIZE)
-        super().__init__(n_agents, episode_limit, continuing_episode, world, situation, most_draws, seed, render)
+        super().__init__(n_agents, episode_limit, continuing_episode, world, now, most_draws, seed, render)
 
     def get_state_size(self) -> int:
         """Length of the global state."""
         return self._state_size
+
+    def get_avail_actions(self) -> IntArray:
+        """All actions of all agents, [N, 6] of ones: a move against a wall is allowed, and idle."""
+        return np.ones((self.n_agents, rules.N_ACTIONS), dtype=np.int64)
 
     def get_env_info(self) -> dict[str, Any]:
         """Sizes, where the state holds each agent's (x, y) and whether it lives (always), and compact dtypes."""

@@ -5,7 +5,7 @@
     move                        moves and collisions
     deliver, complete_order     what a drop-off action does (picking up is part of `take_order`)
     team_reward                 what all that earns
-    write_obs, write_state, write_avail     what agents and learner see
+    write_obs, write_state      what agents and learner see
 
 `World` and `Situation` are what these functions read and change. At the end stand loops over several environments. The
 same rules in plain NumPy are tests/envs/oracles/warehouse.py.
@@ -58,14 +58,12 @@ class Scratch(NamedTuple):
     Attributes:
         occupancy: float32 [G], agents on each cell.
         turns: int64 [N], who moves, in order.
-        wants: float32 [7], what an agent wants from each kind of cell.
-        totals: float64 [7], what all of them want.
+        wants: float32 [7], what an agent, or all of them, want from each kind of cell.
     """
 
     occupancy: ShownArray
     turns: IntArray
     wants: ShownArray
-    totals: FloatArray
 
 
 class World(NamedTuple):
@@ -288,15 +286,15 @@ def count_agents(world: World, positions: IntArray, counts: ShownArray) -> None:
 
 @compiled
 def demand(items: IntArray, wants: ShownArray) -> None:
-    """What an agent with ``items`` [4] left wants from each kind of cell, into ``wants`` [7].
+    """What an agent with ``items`` [4] left wants, into ``wants`` [5].
 
-    The items from their drop-offs, and one return from a work station when no item is left.
+    The items from the drop-offs of their types, and one return from a work station when no item is left.
     """
-    wants[:] = 0
-    wants[STATION] = 1
-    for kind in range(1, STATION):
-        if items[kind - 1] > 0:
-            wants[kind], wants[STATION] = items[kind - 1], 0
+    wants[ITEM_TYPES] = 1
+    for item in range(ITEM_TYPES):
+        wants[item] = items[item]
+        if items[item] > 0:
+            wants[ITEM_TYPES] = 0
 
 
 @compiled
@@ -307,8 +305,9 @@ def write_obs(world: World, now: Situation, obs: ShownArray) -> None:
     """
     occupancy, wants = world.scratch.occupancy, world.scratch.wants
     count_agents(world, now.positions, occupancy)
+    wants[:] = 0
     for agent in range(len(obs)):
-        demand(now.remaining[agent], wants)
+        demand(now.remaining[agent], wants[1:OBSTACLE])
         cell, view, k = cell_at(now.positions[agent, 0], now.positions[agent, 1], world.stride), obs[agent], 0
         for dy in range(VIEW_RADIUS, -VIEW_RADIUS - 1, -1):
             for dx in range(-VIEW_RADIUS, VIEW_RADIUS + 1):
@@ -327,19 +326,17 @@ def write_obs(world: World, now: Situation, obs: ShownArray) -> None:
 @compiled
 def write_state(world: World, now: Situation, state: ShownArray) -> None:
     """The state, into ``state`` [S]: agents on each cell, what is wanted on each goal, features of each agent."""
-    occupancy, wants, totals = world.scratch.occupancy, world.scratch.wants, world.scratch.totals
+    occupancy, totals, n_agents = world.scratch.occupancy, world.scratch.wants, len(now.positions)
     count_agents(world, now.positions, occupancy)
     totals[:] = 0
-    n_agents = len(now.positions)
     place = len(state) - n_agents * AGENT_FEATURES
     for agent in range(n_agents):
-        demand(now.remaining[agent], wants)
         state[place] = now.positions[agent, 0] / world.scale
         state[place + 1] = now.positions[agent, 1] / world.scale
         state[place + 2] = 1  # it lives
+        demand(now.remaining[agent], state[place + 3 : place + AGENT_FEATURES])
         for kind in range(1, OBSTACLE):
-            totals[kind] += wants[kind]
-            state[place + 2 + kind] = wants[kind]
+            totals[kind] += state[place + 2 + kind]
         place += AGENT_FEATURES
     place = 0
     for cell in world.free:
@@ -350,12 +347,6 @@ def write_state(world: World, now: Situation, state: ShownArray) -> None:
         if kind > 0:
             state[place] = totals[kind] / n_agents
             place += 1
-
-
-@compiled
-def write_avail(now: Situation, avail_actions: IntArray) -> None:
-    """Which actions the agents can take, into ``avail_actions`` [N, A]: all; a move against a wall is idle."""
-    avail_actions[:] = 1
 
 
 # --- B environments, of which those of ``acting`` [M] act or are observed ---
@@ -388,7 +379,7 @@ def observe_rows(
         row = row_of(now, b)
         write_obs(world, row, obs[b, t])
         write_state(world, row, state[b, t])
-        write_avail(row, avail_actions[b, t])
+        avail_actions[b, t] = 1
 
 
 @compiled
