@@ -49,7 +49,7 @@ from envs.battle import Battle
 from envs.gaussian_squeeze import GaussianSqueeze
 from envs.multiagentenv import MultiAgentEnv
 from envs.warehouse import GOALS, STATION, Warehouse
-from envs.warehouse.rules import OBSTACLE, demand
+from envs.warehouse.rules import demand
 from settings.load import load_config
 from tracking.record import FILE, Evaluation, RecordWriter
 from utils.commandline import Parser, fail
@@ -191,9 +191,9 @@ class View:
         """
         state = np.zeros((30, *self.kinds.shape), dtype=np.float32)
         state[0] = self.kinds
-        wants = np.zeros(OBSTACLE + 1, dtype=np.float32)
+        wants = np.zeros(STATION + 1, dtype=np.float32)  # of each kind of cell
         for (x, y), items in zip(self.env.positions, self.env.remaining, strict=True):
-            demand(items, wants)
+            demand(items, wants[1:])
             state[1 if wants[self.goals[y, x]] else 2, y, x] += 1
             state[5:9, y, x] += wants[1:STATION] > 0
             state[9, y, x] += 1

@@ -8,14 +8,12 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
-from envs.batch import EnvBatch, LoopedBatch
+from envs.batch import CompiledBatch, EnvBatch, LoopedBatch
 from envs.battle import Battle
-from envs.battle.batch import BattleBatch
 from envs.gaussian_squeeze import GaussianSqueeze
 from envs.gaussian_squeeze.batch import GaussianSqueezeBatch
 from envs.multiagentenv import MultiAgentEnv
 from envs.warehouse import Warehouse
-from envs.warehouse.batch import WarehouseBatch
 from utils.errors import UserError
 from utils.registry import Registry
 
@@ -41,8 +39,8 @@ def env_batch(envs: Sequence[Any]) -> EnvBatch:
 
 
 COMPILED: dict[type, Callable[[Sequence[Any]], EnvBatch]] = {
-    Warehouse: WarehouseBatch,
-    Battle: BattleBatch,
+    Warehouse: CompiledBatch,
+    Battle: CompiledBatch,
     GaussianSqueeze: GaussianSqueezeBatch,
 }
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from envs.chance import SharedDraws
 from envs.checks import check_batch_actions, is_over
 from envs.multiagentenv import step_info
 from envs.state import EnvState, env_state, load_env_state
@@ -134,46 +135,48 @@ def _write(key: str, place: npt.NDArray[Any], value: Any) -> None:
 
 
 class CompiledBatch(EnvBatch):
-    """Environments of a domain of this project; a subclass maps the domain's compiled rules over them.
+    """Environments `envs.grid_env.GridEnv`, stepped together by their compiled rules.
 
     Args:
-        envs: B environments of one class that differ in their seeds only, freshly built; ``performance_key`` of
-            their class is the name of the domain performance in their info dicts.
+        envs: B environments of one class that differ in their seeds only, freshly built; they lend their rules, maps
+            and generators, and rest.
 
     Attributes:
-        steps: int64 [B], of the episode so far.
-        performance: [B], the domain performance of the episode so far.
+        now: the situation of the rules, with a leading dimension B.
     """
-
-    performance: npt.NDArray[Any]
 
     def __init__(self, envs: Sequence[Any]) -> None:
         super().__init__(envs)
-        self.n_agents, self.n_actions = envs[0].n_agents, envs[0].get_total_actions()
-        self.steps = np.zeros(len(envs), dtype=np.int64)
+        self._rules, self._world = envs[0].rules, envs[0].world
+        self.now = type(envs[0].now)(*(np.stack([array] * len(envs)) for array in envs[0].now))
+        self._draws = SharedDraws([env.draws for env in envs])
         self._running = np.zeros(len(envs), dtype=bool)
         self._limited = np.zeros(len(envs), dtype=bool)
 
-    @abstractmethod
-    def play(self, acting: IntArray, actions: IntArray, outcomes: Outcomes) -> None:
-        """Steps by the rules with checked ``actions`` [M, N]; writes ``outcomes``, ``performance`` and ``steps``."""
-
     def reset(self) -> None:
-        self.steps[:] = 0
-        self.performance[:] = 0
-        self._limited[:] = False
-        self._running[:] = True
+        self._draws.refill()
+        self._rules.start_rows(self._world, self.now, self._draws.chance)
+        self._running[:], self._limited[:] = True, False
+
+    def observe(self, acting: IntArray, t: int, arrays: EpisodeArrays) -> None:
+        acting = np.ascontiguousarray(acting, dtype=np.int64)
+        shown = arrays.obs, arrays.state, arrays.avail_actions
+        self._rules.observe_rows(self._world, self.now, acting, t, *shown)
 
     def step(self, acting: IntArray, actions: IntArray) -> Outcomes:
         acting = np.ascontiguousarray(acting, dtype=np.int64)
         if not self._running[acting].all():
             raise RuntimeError("no episode is running in one of the environments: call reset() first")
-        checked = check_batch_actions(actions, (len(acting), self.n_agents), self.n_actions)
+        checked = check_batch_actions(actions, (len(acting), self.envs[0].n_agents), self._rules.N_ACTIONS)
+        self.envs[0].check_available(self.now, checked, acting)
+        self._draws.refill()
         outcomes = Outcomes(np.empty(len(acting)), np.empty(len(acting), bool), np.empty(len(acting), bool))
-        self.play(acting, checked, outcomes)
+        results = outcomes.rewards, outcomes.ended, outcomes.limited
+        self._rules.step_rows(self._world, self.now, self._draws.chance, acting, checked, *results)
         self._running[acting] = ~outcomes.ended
         self._limited[acting] = outcomes.limited
         return outcomes
 
     def info(self, number: int) -> dict[str, Any]:
-        return step_info(self.envs[0].performance_key, self.performance[number].item(), bool(self._limited[number]))
+        performance = int(self.now.tally[number, 1])
+        return step_info(self.envs[0].performance_key, performance, bool(self._limited[number]))

@@ -7,8 +7,8 @@ import oracles.battle as oracle
 import pytest
 from side_by_side import SideBySide
 
+from envs.batch import CompiledBatch
 from envs.battle import Battle, rules
-from envs.battle.batch import BattleBatch
 from envs.chance import Draws
 
 STAY, NORTH, SOUTH, WEST, EAST, ATTACK = range(6)
@@ -26,7 +26,7 @@ class Versions(SideBySide):
         super().__init__(
             lambda seed: oracle.Battle(**arguments, seed=seed),
             lambda seed: Battle(**arguments, seed=seed),
-            BattleBatch,
+            CompiledBatch,
             range(10, 10 + n_envs),
         )
         self.events, self._fights = Counter(), []
@@ -192,10 +192,10 @@ def test_situations_at_random(monkeypatch, layout):
                 "health": rng.choice([0.0, 0.25, 1.0, 2.995, 3.0], size=n_agents),
                 "opponent_health": rng.choice([0.0, 0.25, 1.0, 2.995, 3.0], size=len(both.oracles[b].opponent_health)),
             }
-            for env in (both.oracles[b], both.singles[b]):
-                vars(env).update(given)
-            for army, who in ((both.batch.agents, ""), (both.batch.opponents, "opponent_")):
-                army.positions[b], army.health[b] = given[f"{who}positions"], given[f"{who}health"]
+            for name, array in given.items():
+                setattr(both.oracles[b], name, array)
+                setattr(both.singles[b], name, array)
+                getattr(both.batch.now, name)[b] = array
         both.observe(everyone)
         both.step(everyone, both.choose(everyone, [at_random, attacking], rng))
     assert {"hits", "misses", "wounds", "kills", "losses"} <= both.events.keys()

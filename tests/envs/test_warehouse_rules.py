@@ -6,8 +6,8 @@ import pytest
 from oracles.warehouse import DROP_OFF, demand
 from side_by_side import SideBySide
 
+from envs.batch import CompiledBatch
 from envs.warehouse import Warehouse, rules
-from envs.warehouse.batch import WarehouseBatch
 
 SHOP = """
     W.1
@@ -22,7 +22,7 @@ def make(n_agents=4, episode_limit=12, continuing=True, always=True, layout=None
     def version(kind):
         return lambda seed: kind(n_agents, episode_limit, continuing, always, layout=layout, seed=seed)
 
-    return SideBySide(version(oracle.Warehouse), version(Warehouse), WarehouseBatch, seeds)
+    return SideBySide(version(oracle.Warehouse), version(Warehouse), CompiledBatch, seeds)
 
 
 def busy(env, rng):
@@ -67,7 +67,7 @@ def test_all_orders_completed_at_once():
             completed += 8
             for env in (*both.oracles, *both.singles):
                 env.remaining[:] = 0
-            both.batch.robots.remaining[:] = 0
+            both.batch.now.remaining[:] = 0
         both.observe(everyone)
         both.step(everyone, drop_off)
         assert [both.batch.info(b)["completed_orders"] for b in everyone] == [completed] * 3
@@ -87,7 +87,7 @@ def test_situations_at_random(n_agents):
             remaining[rng.random(n_agents) < 0.3] = 0
             for env in (both.oracles[b], both.singles[b]):
                 env.positions, env.remaining = positions, remaining
-            both.batch.robots.positions[b], both.batch.robots.remaining[b] = positions, remaining
+            both.batch.now.positions[b], both.batch.now.remaining[b] = positions, remaining
         both.observe(everyone)
         actions = np.array([busy(env, rng) for env in both.oracles])
         both.step(everyone, actions)
@@ -132,7 +132,7 @@ def test_equal_keys_act_in_the_order_of_the_agents():
 def snapshot(batch):
     """All that play depends on."""
     numbers = [array for env in batch.envs for array in env.draws.chance]
-    return [array.tobytes() for array in (*batch.robots, *numbers, batch.steps, batch.performance)]
+    return [array.tobytes() for array in (*batch.now, *numbers)]
 
 
 @pytest.mark.parametrize(

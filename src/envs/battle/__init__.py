@@ -1,12 +1,7 @@
-"""Battle[N]: `env` (PyMARL's interface), `rules` (compiled), `map` (layouts), `batch` (several at a time)."""
+"""Battle[N]: `env` (PyMARL's interface), `rules` (compiled) and `map` (layouts)."""
 
 from envs.battle.env import Battle
 from envs.battle.map import LAYOUTS, choose_layout, generate_layout
-from envs.battle.rules import ATTACK, EAST, MAX_HEALTH, N_ACTIONS, NORTH, SOUTH, WEST, team_reward
+from envs.battle.rules import ATTACK, MAX_HEALTH, N_ACTIONS, team_reward
 
-__all__ = ["ATTACK", "EAST", "LAYOUTS", "MAX_HEALTH", "NORTH", "N_ACTIONS", "SOUTH", "WEST"] + [
-    "Battle",
-    "choose_layout",
-    "generate_layout",
-    "team_reward",
-]
+__all__ = ["ATTACK", "LAYOUTS", "MAX_HEALTH", "N_ACTIONS", "Battle", "choose_layout", "generate_layout", "team_reward"]

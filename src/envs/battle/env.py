@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,34 +9,22 @@ import numpy.typing as npt
 
 from envs.battle import rules
 from envs.battle.map import choose_layout
-from envs.battle.rules import AGENT_FEATURES, MAX_HEALTH, N_ACTIONS, VIEW_CHANNELS, WINDOW, Army, Board
+from envs.battle.rules import AGENT_FEATURES, MAX_HEALTH, VIEW_RADIUS, Situation, World
 from envs.checks import check_count
 from envs.grid import IntArray, cells_of, position_scale
-from envs.grid_env import GridEnv
-from envs.multiagentenv import step_info
+from envs.grid_env import GridEnv, Part
 from envs.scene import Piece, Scene
 from utils.errors import UserError
 
 HealthArray = npt.NDArray[np.float64]
-FloatArray = npt.NDArray[np.float32]
 
 
 class Battle(GridEnv):
     """N agents fight an army of opponents that walk towards the agents in sight and attack them.
 
-    Actions: 0 stay, 1 north, 2 south, 3 west, 4 east, 5 attack; several agents may share a cell, and a move out of the
-    field is idle. Everybody has 3 health points, lives as long as some are left, and recovers ``recovery`` of them at
-    the start of each turn of its own. The agents act first, one after the other in random order, then the opponents.
-    An attack takes one health point from one living opponent in the same cell, drawn uniformly. A dead agent stays
-    where it fell, is seen by nobody, observes zeros and has only action 0.
-
-    An opponent attacks an agent in its cell, drawn uniformly. If there is none, it draws uniformly from a list: for
-    each cell in its field of view that holds a living agent, one entry per axis on which that cell differs (towards
-    it), and one more 'west' in the eastern half. If the list is empty, it draws from all six actions. It decides by
-    the situation at the start of the opponents' turn, so it may strike where everybody has been killed since.
-
-    The team reward of a step sums over the agents: +1 per hit, -0.1 per attack on a cell that had no opponent at the
-    start of the step (nothing if all of them were killed earlier in it), -0.5 per hit taken.
+    `envs.battle.rules` tells the rules, one function each. Actions: 0 stay, 1 north, 2 south, 3 west, 4 east, 5 attack.
+    Everybody has 3 health points. A dead agent stays where it fell, is seen by nobody, observes zeros and has only
+    action 0. The domain performance is ``kill_count``: opponents killed minus agents lost in an episode.
 
     Observation of one agent, float32 [196]: four channels of its 7x7 field of view, each row by row from the north-west
     corner: its own health; the other agents'; the opponents' (summed over a cell, in units of full health); cells
@@ -76,7 +63,10 @@ class Battle(GridEnv):
             column), or one without opponents or with another number of agents.
     """
 
+    rules = rules
     performance_key = "kill_count"
+    positions, opponent_positions = Part(), Part()
+    health, opponent_health = Part(), Part()
 
     def __init__(
         self,
@@ -95,95 +85,40 @@ class Battle(GridEnv):
         self.layout = choose_layout(n_agents, layout)
         self.height, self.width = self.layout.shape
         self.position_scale = position_scale(self.layout.shape)
-        self._line_up()
-        # keys and luck of everybody, and the opponents' draws
-        most_draws = 2 * n_agents + 3 * len(self.opponent_health)
-        super().__init__(n_agents, episode_limit, continuing_episode, most_draws, seed, render)
-        self.board = Board(
-            self.width, self.height, self.position_scale, float(recovery), episode_limit, bool(continuing_episode)
+        agents, opponents = (np.ascontiguousarray(cells_of(self.layout == symbol)) for symbol in "AO")
+        stride = self.width + 2 * VIEW_RADIUS
+        world = World(
+            agents=agents,
+            opponents=opponents,
+            width=self.width,
+            height=self.height,
+            stride=stride,
+            n_cells=stride * (self.height + 2 * VIEW_RADIUS),
+            scale=self.position_scale,
+            recovery=float(recovery),
+            episode_limit=episode_limit,
+            continuing_episode=bool(continuing_episode),
         )
+        armies = agents, np.full(len(agents), MAX_HEALTH), opponents, np.full(len(opponents), MAX_HEALTH)
+        most_draws = 2 * n_agents + 3 * len(opponents)  # keys and luck of everybody, and the opponents' draws
+        now = Situation(*armies, tally=np.zeros(2, dtype=np.int64))
+        super().__init__(n_agents, episode_limit, continuing_episode, world, now, most_draws, seed, render)
 
-    def reset(self) -> tuple[FloatArray, FloatArray]:
-        """Line both armies up in full health, as the map shows them; returns observations and state."""
-        self._line_up()
-        return self._begin()
-
-    def _line_up(self) -> None:
-        self.positions, self.opponent_positions = cells_of(self.layout == "A"), cells_of(self.layout == "O")
-        self.health: HealthArray = np.full(len(self.positions), MAX_HEALTH)
-        self.opponent_health: HealthArray = np.full(len(self.opponent_positions), MAX_HEALTH)
-
-    def step(self, actions: Sequence[int] | npt.NDArray[np.integer]) -> tuple[float, bool, dict[str, Any]]:
-        """Let the agents act, then the opponents (`rules.step`).
-
-        Args:
-            actions: [N] integers in 0..5, 0 for the dead.
-
-        Returns:
-            The team reward, whether the episode has ended, and ``kill_count``, opponents killed minus agents lost in
-            this episode so far, with ``episode_limit: True`` if only the time limit ended a continuing episode.
-
-        Raises:
-            ValueError: not N actions in 0..5, or a dead agent acts.
-            RuntimeError: the episode has ended, or none was started.
-        """
-        checked = self._check(actions)
-        agents, opponents = self.armies()
-        check_alive(agents.health[None], checked[None])
-        self.draws.refill()
-        reward, ended, limited, kill_count = rules.step(
-            self.board, agents, opponents, checked, self.draws.chance, self.steps
-        )
-        self.positions, self.health = agents
-        self.opponent_positions, self.opponent_health = opponents
-        self._end_step(ended)
-        return reward, ended, step_info(self.performance_key, kill_count, limited)
-
-    def armies(self) -> tuple[Army, Army]:
-        """Agents and opponents for the rules: copies, as arrays that were given or handed out stay as they are."""
-        return army(self.positions, self.health), army(self.opponent_positions, self.opponent_health)
-
-    # --- what the agents and the learner see ---
-
-    def get_obs(self) -> FloatArray:
-        """Observations of all agents, [N, 196]; the class docstring tells their layout."""
-        obs = np.empty((self.n_agents, self.get_obs_size()), dtype=np.float32)
-        rules.write_obs(self.board, *self.armies(), obs)
-        return obs
-
-    def get_obs_size(self) -> int:
-        """Length of one agent's observation."""
-        return VIEW_CHANNELS * WINDOW
-
-    def get_state(self) -> FloatArray:
-        """Global state, [get_state_size()]; the class docstring tells its layout."""
-        state = np.empty(self.get_state_size(), dtype=np.float32)
-        rules.write_state(self.board, *self.armies(), state)
-        return state
+    def check_available(self, now: Situation, actions: IntArray, acting: IntArray | None = None) -> None:
+        """Raises ValueError if a dead agent does anything but stay; see `GridEnv`."""
+        health = now.health if acting is None else now.health[acting]
+        posthumous = (actions != 0) & (health == 0)
+        if posthumous.any():
+            joint = np.atleast_2d(actions)[np.atleast_2d(posthumous).any(axis=1)][0]
+            raise ValueError(f"actions: a dead agent can only take action 0, got {joint.tolist()}")
 
     def get_state_size(self) -> int:
         """Length of the global state."""
         return 2 * self.layout.size + self.n_agents * AGENT_FEATURES
 
-    def get_avail_actions(self) -> IntArray:
-        """All actions for the living, 0 alone for the dead, [N, 6] of 0 and 1."""
-        avail = np.empty((self.n_agents, N_ACTIONS), dtype=np.int64)
-        rules.write_avail(np.asarray(self.health, dtype=np.float64), avail)
-        return avail
-
-    def get_total_actions(self) -> int:
-        """Number of actions."""
-        return N_ACTIONS
-
     def get_env_info(self) -> dict[str, Any]:
-        """Sizes, and where the state holds each agent's (x, y) and whether it lives."""
-        x = 2 * self.layout.size + AGENT_FEATURES * np.arange(self.n_agents)
-        return {
-            **super().get_env_info(),
-            "agent_position_index": np.stack([x, x + 1], axis=1),
-            "agent_alive_index": x + 2,
-            "dtypes": {"avail_actions": "uint8"},
-        }
+        """Sizes, where the state holds each agent's (x, y) and whether it lives, and a compact dtype."""
+        return {**super().get_env_info(), "dtypes": {"avail_actions": "uint8"}}
 
     @property
     def kills(self) -> int:
@@ -228,18 +163,6 @@ class Battle(GridEnv):
             performance={"kill count": self.kills - self.losses},
             notes=("bar: health left",),
         )
-
-
-def army(positions: IntArray, health: HealthArray) -> Army:
-    """Copies for the rules, in the types that these are compiled for."""
-    return Army(np.array(positions, dtype=np.int64, order="C"), np.array(health, dtype=np.float64))
-
-
-def check_alive(health: HealthArray, actions: IntArray) -> None:
-    """Raises ValueError if a dead agent does anything but stay, in one of M environments; both [M, N]."""
-    row = rules.posthumous(health, actions)
-    if row >= 0:
-        raise ValueError(f"actions: a dead agent can only take action 0, got {actions[row].tolist()}")
 
 
 def _pieces(positions: IntArray, health: HealthArray) -> tuple[Piece, ...]:

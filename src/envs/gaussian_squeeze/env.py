@@ -11,7 +11,7 @@ import numpy.typing as npt
 from envs.checks import check_actions, check_count
 from envs.gaussian_squeeze import rules
 from envs.gaussian_squeeze.rules import N_ACTIONS
-from envs.multiagentenv import MultiAgentEnv, step_info
+from envs.multiagentenv import MultiAgentEnv
 
 
 class GaussianSqueeze(MultiAgentEnv):
@@ -31,7 +31,6 @@ class GaussianSqueeze(MultiAgentEnv):
     """
 
     episode_limit = 1
-    performance_key = "system_performance"
 
     def __init__(self, n_agents: int) -> None:
         check_count("n_agents", n_agents)
@@ -76,7 +75,7 @@ class GaussianSqueeze(MultiAgentEnv):
             raise RuntimeError("no episode is running: call reset() first")
         self.performance = rules.step(check_actions(actions, self.n_agents, N_ACTIONS))
         self._running = False
-        return self.performance, True, step_info(self.performance_key, self.performance, limited=False)
+        return self.performance, True, {"system_performance": self.performance}
 
     def get_obs(self) -> npt.NDArray[np.float32]:
         """Observations of all agents, [N, 1] of ones."""

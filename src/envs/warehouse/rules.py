@@ -7,8 +7,8 @@
     team_reward                 what all that earns
     write_obs, write_state      what agents and learner see
 
-At the end stand the loops over several environments. The same rules in plain NumPy are
-tests/envs/oracles/warehouse.py.
+`World` and `Situation` are what these functions read and change. At the end stand loops over several environments. The
+same rules in plain NumPy are tests/envs/oracles/warehouse.py.
 
 Letters: N agents, A actions; G cells of the flattened grid, which is the map with a margin as wide as an agent sees, so
 that no window leaves it.
@@ -35,7 +35,7 @@ VIEW_RADIUS = 2  # cells; a 5x5 field of view
 SIDE = 2 * VIEW_RADIUS + 1
 WINDOW = SIDE**2  # cells in view
 CENTRE = WINDOW // 2
-VIEW_CHANNELS = 5
+OBS_SIZE = 5 * WINDOW
 ORDER_SIZE = 5  # items
 ITEM_TYPES = 4
 AGENT_FEATURES = 4 + ITEM_TYPES  # x, y, alive, items left per type, whether only the return is left
@@ -52,71 +52,75 @@ OBSTACLE = STATION + 1
 NO_TURN = 2.0  # instead of the number in [0, 1) that gives an agent its turn
 
 
-class Ground(NamedTuple):
-    """What never changes.
-
-    Attributes:
-        kinds: int64 [G], what each cell is good for.
-        free: int64 [number of them], the cells that are no obstacles, row by row from the south-west corner.
-        stations: int64 [number of them, 2], (x, y) of the work stations, in the same order.
-        width: of the map in cells.
-        scale: a power of two, by which the state divides positions.
-        time_penalty_on_completion: whether it is taken in the step in which an agent completes an order, too.
-        episode_limit: steps of an episode.
-    """
-
-    kinds: IntArray
-    free: IntArray
-    stations: IntArray
-    width: int
-    scale: int
-    time_penalty_on_completion: bool
-    episode_limit: int
-
-
-class Robots(NamedTuple):
-    """The agents; in the loops over B environments with a leading dimension B.
-
-    Attributes:
-        positions: int64 [N, 2], (x, y) in cells.
-        remaining: int64 [N, 4], items of each type that an agent still has to deliver; none: only the return is left.
-        collided: bool [N], who ran into another one in the last step.
-    """
-
-    positions: IntArray
-    remaining: IntArray
-    collided: BoolArray
-
-
 class Scratch(NamedTuple):
     """Room for one environment at a time; nothing in it lasts.
 
     Attributes:
         occupancy: float32 [G], agents on each cell.
         turns: int64 [N], who moves, in order.
-        wants: float32 [7], what an agent wants from each kind of cell.
-        totals: float64 [7], what all of them want.
+        wants: float32 [7], what an agent, or all of them, want from each kind of cell.
     """
 
     occupancy: ShownArray
     turns: IntArray
     wants: ShownArray
-    totals: FloatArray
+
+
+class World(NamedTuple):
+    """What never changes.
+
+    Attributes:
+        kinds: int64 [G], what each cell is good for.
+        free: int64 [number of them], the cells that are no obstacles, row by row from the south-west corner.
+        stations: int64 [number of them, 2], (x, y) of the work stations, in the same order.
+        stride: how far a cell is from its northern neighbour in the flattened grid.
+        scale: a power of two, by which the state divides positions.
+        time_penalty_on_completion: whether it is taken in the step in which an agent completes an order, too.
+        episode_limit: steps of an episode.
+        continuing_episode: whether values bootstrap over that limit.
+        scratch: room.
+    """
+
+    kinds: IntArray
+    free: IntArray
+    stations: IntArray
+    stride: int
+    scale: int
+    time_penalty_on_completion: bool
+    episode_limit: int
+    continuing_episode: bool
+    scratch: Scratch
+
+
+class Situation(NamedTuple):
+    """What changes; of B environments with a leading dimension B.
+
+    Attributes:
+        positions: int64 [N, 2], (x, y) in cells.
+        remaining: int64 [N, 4], items of each type that an agent still has to deliver; none: only the return is left.
+        collided: bool [N], who ran into another one in the last step.
+        tally: int64 [4], of this episode so far: steps, orders completed, items delivered, collisions.
+    """
+
+    positions: IntArray
+    remaining: IntArray
+    collided: BoolArray
+    tally: IntArray
 
 
 # --- dynamics ---
 
 
 @compiled
-def start(ground: Ground, robots: Robots, chance: Chance) -> None:
+def start(world: World, now: Situation, chance: Chance) -> None:
     """Every agent starts, with a new order, on a work station drawn uniformly; agents may share one."""
-    for agent in range(len(robots.positions)):
-        station = int(draw(chance) * len(ground.stations))
-        robots.positions[agent, 0] = ground.stations[station, 0]
-        robots.positions[agent, 1] = ground.stations[station, 1]
-    for agent in range(len(robots.positions)):
-        take_order(robots.remaining[agent], chance)
-    robots.collided[:] = False
+    for agent in range(len(now.positions)):
+        station = int(draw(chance) * len(world.stations))
+        now.positions[agent, 0], now.positions[agent, 1] = world.stations[station, 0], world.stations[station, 1]
+    for agent in range(len(now.positions)):
+        take_order(now.remaining[agent], chance)
+    now.collided[:] = False
+    now.tally[:] = 0
 
 
 @compiled
@@ -128,35 +132,36 @@ def take_order(items: IntArray, chance: Chance) -> None:
 
 
 @compiled
-def step(
-    ground: Ground, robots: Robots, actions: IntArray, chance: Chance, steps: int, scratch: Scratch
-) -> tuple[float, bool, int, int]:
+def step(world: World, now: Situation, chance: Chance, actions: IntArray) -> tuple[float, bool, bool]:
     """The agents move, one after the other in random order; then those that stand where they want to drop off, do so.
 
     Args:
-        ground: the rules' constants.
-        robots: the situation, which becomes the next one.
-        actions: [N].
+        world: what never changes.
+        now: the situation, which becomes the next one.
         chance: random numbers; at most six for each agent are taken.
-        steps: of this episode before this one.
-        scratch: room.
+        actions: [N].
 
     Returns:
-        Team reward; whether the time is up; items delivered and orders completed in this step.
+        Team reward; whether the episode has ended; whether it is a continuing one.
     """
-    collided = move(ground, robots, actions, chance, scratch)
+    collided = move(world, now, chance, actions)
     delivered, completed = 0, 0
     for agent in range(len(actions)):
         if actions[agent] == DROP_OFF:
-            kind = ground.kinds[cell_at(robots.positions[agent, 0], robots.positions[agent, 1], ground.width)]
-            delivered += deliver(robots.remaining[agent], kind)
-            completed += complete_order(robots.remaining[agent], kind, chance)
-    reward = team_reward(len(actions), delivered, completed, collided, ground.time_penalty_on_completion)
-    return reward, steps + 1 >= ground.episode_limit, delivered, completed
+            kind = world.kinds[cell_at(now.positions[agent, 0], now.positions[agent, 1], world.stride)]
+            delivered += deliver(now.remaining[agent], kind)
+            completed += complete_order(now.remaining[agent], kind, chance)
+    now.tally[0] += 1
+    now.tally[1] += completed
+    now.tally[2] += delivered
+    now.tally[3] += collided
+    ended = now.tally[0] >= world.episode_limit
+    reward = team_reward(len(actions), delivered, completed, collided, world.time_penalty_on_completion)
+    return reward, ended, ended and world.continuing_episode
 
 
 @compiled
-def move(ground: Ground, robots: Robots, actions: IntArray, chance: Chance, scratch: Scratch) -> int:
+def move(world: World, now: Situation, chance: Chance, actions: IntArray) -> int:
     """Moves, in random order: each into a cell that is empty at that moment; else the agent collides and stays.
 
     A move against an obstacle or the outside is idle.
@@ -164,27 +169,28 @@ def move(ground: Ground, robots: Robots, actions: IntArray, chance: Chance, scra
     Returns:
         How many agents ran into another one.
     """
-    occupancy = scratch.occupancy
-    count_agents(ground, robots.positions, occupancy)
+    occupancy = world.scratch.occupancy
+    count_agents(world, now.positions, occupancy)
     keys = draw_many(chance, len(actions))
     for agent in range(len(actions)):
-        cell = cell_at(robots.positions[agent, 0], robots.positions[agent, 1], ground.width)
-        target = cell + shift(actions[agent], ground.width)
-        if target == cell or ground.kinds[target] == OBSTACLE:
+        cell = cell_at(now.positions[agent, 0], now.positions[agent, 1], world.stride)
+        dx, dy = direction(actions[agent])
+        target = cell + dy * world.stride + dx
+        if target == cell or world.kinds[target] == OBSTACLE:
             keys[agent] = NO_TURN
-    collisions, robots.collided[:] = 0, False
-    for agent in in_turn(keys, scratch.turns):
-        cell = cell_at(robots.positions[agent, 0], robots.positions[agent, 1], ground.width)
-        target = cell + shift(actions[agent], ground.width)
+    collisions, now.collided[:] = 0, False
+    for agent in in_turn(keys, world.scratch.turns):
+        cell = cell_at(now.positions[agent, 0], now.positions[agent, 1], world.stride)
+        dx, dy = direction(actions[agent])
+        target = cell + dy * world.stride + dx
         if occupancy[target] > 0:
-            robots.collided[agent] = True
+            now.collided[agent] = True
             collisions += 1
         else:
             occupancy[cell] -= 1
             occupancy[target] += 1
-            dx, dy = direction(actions[agent])
-            robots.positions[agent, 0] += dx
-            robots.positions[agent, 1] += dy
+            now.positions[agent, 0] += dx
+            now.positions[agent, 1] += dy
     return collisions
 
 
@@ -192,13 +198,6 @@ def move(ground: Ground, robots: Robots, actions: IntArray, chance: Chance, scra
 def direction(action: int) -> tuple[int, int]:
     """(dx, dy) of an action; 0 for those that stay in place."""
     return int(action == EAST) - int(action == WEST), int(action == NORTH) - int(action == SOUTH)
-
-
-@compiled
-def shift(action: int, width: int) -> int:
-    """How far an action leads in the flattened grid of a map of this width."""
-    dx, dy = direction(action)
-    return dy * stride(width) + dx
 
 
 @compiled
@@ -240,17 +239,6 @@ def team_reward(
 
 
 @compiled
-def scratch_for(ground: Ground, n_agents: int) -> Scratch:
-    """Room for N agents."""
-    return Scratch(
-        np.empty(len(ground.kinds), dtype=np.float32),
-        np.empty(n_agents, dtype=np.int64),
-        np.empty(OBSTACLE + 1, dtype=np.float32),
-        np.empty(OBSTACLE + 1),
-    )
-
-
-@compiled
 def draw(chance: Chance) -> float:
     """The next random number."""
     chance.used[0] += 1
@@ -280,23 +268,17 @@ def in_turn(keys: FloatArray, turns: IntArray) -> IntArray:
 
 
 @compiled
-def stride(width: int) -> int:
-    """How far a cell is from its northern neighbour in the flattened grid of a map of this width."""
-    return width + 2 * VIEW_RADIUS
+def cell_at(x: int, y: int, stride: int) -> int:
+    """The cell of the flattened grid at (x, y)."""
+    return (y + VIEW_RADIUS) * stride + x + VIEW_RADIUS
 
 
 @compiled
-def cell_at(x: int, y: int, width: int) -> int:
-    """The cell at (x, y) in the flattened grid of a map of this width."""
-    return (y + VIEW_RADIUS) * stride(width) + x + VIEW_RADIUS
-
-
-@compiled
-def count_agents(ground: Ground, positions: IntArray, counts: ShownArray) -> None:
+def count_agents(world: World, positions: IntArray, counts: ShownArray) -> None:
     """How many agents each cell holds, into ``counts`` [G]."""
     counts[:] = 0
     for agent in range(len(positions)):
-        counts[cell_at(positions[agent, 0], positions[agent, 1], ground.width)] += 1
+        counts[cell_at(positions[agent, 0], positions[agent, 1], world.stride)] += 1
 
 
 # --- what agents and the learner see ---
@@ -304,32 +286,33 @@ def count_agents(ground: Ground, positions: IntArray, counts: ShownArray) -> Non
 
 @compiled
 def demand(items: IntArray, wants: ShownArray) -> None:
-    """What an agent with ``items`` [4] left wants from each kind of cell, into ``wants`` [7].
+    """What an agent with ``items`` [4] left wants, into ``wants`` [5].
 
-    The items from their drop-offs, and one return from a work station when no item is left.
+    The items from the drop-offs of their types, and one return from a work station when no item is left.
     """
-    wants[:] = 0
-    wants[STATION] = 1
-    for kind in range(1, STATION):
-        if items[kind - 1] > 0:
-            wants[kind], wants[STATION] = items[kind - 1], 0
+    wants[ITEM_TYPES] = 1
+    for item in range(ITEM_TYPES):
+        wants[item] = items[item]
+        if items[item] > 0:
+            wants[ITEM_TYPES] = 0
 
 
 @compiled
-def write_obs(ground: Ground, robots: Robots, obs: ShownArray, scratch: Scratch) -> None:
+def write_obs(world: World, now: Situation, obs: ShownArray) -> None:
     """The agents' observations, into ``obs`` [N, 125]: five channels, row by row from the north-west corner.
 
     Itself; obstacles; others; the current stage, which is what it wants there; work stations if they are the next one.
     """
-    occupancy, wants = scratch.occupancy, scratch.wants
-    count_agents(ground, robots.positions, occupancy)
+    occupancy, wants = world.scratch.occupancy, world.scratch.wants
+    count_agents(world, now.positions, occupancy)
+    wants[:] = 0
     for agent in range(len(obs)):
-        demand(robots.remaining[agent], wants)
-        cell, view, k = cell_at(robots.positions[agent, 0], robots.positions[agent, 1], ground.width), obs[agent], 0
+        demand(now.remaining[agent], wants[1:OBSTACLE])
+        cell, view, k = cell_at(now.positions[agent, 0], now.positions[agent, 1], world.stride), obs[agent], 0
         for dy in range(VIEW_RADIUS, -VIEW_RADIUS - 1, -1):
             for dx in range(-VIEW_RADIUS, VIEW_RADIUS + 1):
-                seen = cell + dy * stride(ground.width) + dx
-                kind = ground.kinds[seen]
+                seen = cell + dy * world.stride + dx
+                kind = world.kinds[seen]
                 view[k] = 0
                 view[WINDOW + k] = kind == OBSTACLE
                 view[2 * WINDOW + k] = occupancy[seen]
@@ -341,83 +324,71 @@ def write_obs(ground: Ground, robots: Robots, obs: ShownArray, scratch: Scratch)
 
 
 @compiled
-def write_state(ground: Ground, robots: Robots, state: ShownArray, scratch: Scratch) -> None:
+def write_state(world: World, now: Situation, state: ShownArray) -> None:
     """The state, into ``state`` [S]: agents on each cell, what is wanted on each goal, features of each agent."""
-    occupancy, wants, totals = scratch.occupancy, scratch.wants, scratch.totals
-    count_agents(ground, robots.positions, occupancy)
+    occupancy, totals, n_agents = world.scratch.occupancy, world.scratch.wants, len(now.positions)
+    count_agents(world, now.positions, occupancy)
     totals[:] = 0
-    n_agents = len(robots.positions)
     place = len(state) - n_agents * AGENT_FEATURES
     for agent in range(n_agents):
-        demand(robots.remaining[agent], wants)
-        state[place] = robots.positions[agent, 0] / ground.scale
-        state[place + 1] = robots.positions[agent, 1] / ground.scale
+        state[place] = now.positions[agent, 0] / world.scale
+        state[place + 1] = now.positions[agent, 1] / world.scale
         state[place + 2] = 1  # it lives
+        demand(now.remaining[agent], state[place + 3 : place + AGENT_FEATURES])
         for kind in range(1, OBSTACLE):
-            totals[kind] += wants[kind]
-            state[place + 2 + kind] = wants[kind]
+            totals[kind] += state[place + 2 + kind]
         place += AGENT_FEATURES
     place = 0
-    for cell in ground.free:
+    for cell in world.free:
         state[place] = occupancy[cell]
         place += 1
-    for cell in ground.free:
-        kind = ground.kinds[cell]
+    for cell in world.free:
+        kind = world.kinds[cell]
         if kind > 0:
             state[place] = totals[kind] / n_agents
             place += 1
 
 
-# --- several environments: B of them, of which those of ``acting`` [M] act or are observed ---
+# --- B environments, of which those of ``acting`` [M] act or are observed ---
 
 
 @compiled
-def start_rows(ground: Ground, robots: Robots, chance: Chance) -> None:
+def start_rows(world: World, now: Situation, chance: Chance) -> None:
     """`start` in all of them."""
-    for b in range(len(chance.used)):
-        start(ground, row_of(robots, b), Chance(chance.values[b], chance.used[b : b + 1]))
+    for b in range(len(now.tally)):
+        start(world, row_of(now, b), numbers_of(chance, b))
 
 
 @compiled
 def step_rows(
-    ground: Ground,
-    robots: Robots,
-    chance: Chance,
-    acting: IntArray,
-    actions: IntArray,
-    steps: IntArray,
-    rewards: FloatArray,
-    ended: BoolArray,
-    completed: IntArray,
-) -> None:
-    """`step` in each of them, with ``actions`` [M, N]; rewards and ends go to [M], completed orders add up in [B]."""
-    scratch = scratch_for(ground, actions.shape[1])
+    world: World, now: Situation, chance: Chance, acting: IntArray, actions: IntArray,
+    rewards: FloatArray, ended: BoolArray, limited: BoolArray,
+) -> None:  # fmt: skip
+    """`step` with ``actions`` [M, N]; what it returns goes to the arrays [M]."""
     for m, b in enumerate(acting):
-        numbers = Chance(chance.values[b], chance.used[b : b + 1])
-        rewards[m], ended[m], _, orders = step(ground, row_of(robots, b), actions[m], numbers, steps[b], scratch)
-        completed[b] += orders
-        steps[b] += 1
+        rewards[m], ended[m], limited[m] = step(world, row_of(now, b), numbers_of(chance, b), actions[m])
 
 
 @compiled
 def observe_rows(
-    ground: Ground,
-    robots: Robots,
-    acting: IntArray,
-    t: int,
-    obs: ShownArray,
-    state: ShownArray,
-    avail_actions: npt.NDArray[np.int32],
-) -> None:
-    """What each of them shows, into obs [B, T, N, 125], state [B, T, S] and avail_actions [B, T, N, A] at step t."""
-    scratch = scratch_for(ground, obs.shape[2])
+    world: World, now: Situation, acting: IntArray, t: int,
+    obs: ShownArray, state: ShownArray, avail_actions: npt.NDArray[np.int32],
+) -> None:  # fmt: skip
+    """What they show at step t, into obs [B, T, N, 125], state [B, T, S] and avail_actions [B, T, N, A]."""
     for b in acting:
-        write_obs(ground, row_of(robots, b), obs[b, t], scratch)
-        write_state(ground, row_of(robots, b), state[b, t], scratch)
+        row = row_of(now, b)
+        write_obs(world, row, obs[b, t])
+        write_state(world, row, state[b, t])
         avail_actions[b, t] = 1
 
 
 @compiled
-def row_of(robots: Robots, b: int) -> Robots:
-    """The agents of environment ``b``."""
-    return Robots(robots.positions[b], robots.remaining[b], robots.collided[b])
+def row_of(now: Situation, b: int) -> Situation:
+    """The situation of environment ``b``."""
+    return Situation(now.positions[b], now.remaining[b], now.collided[b], now.tally[b])
+
+
+@compiled
+def numbers_of(chance: Chance, b: int) -> Chance:
+    """The random numbers of environment ``b``."""
+    return Chance(chance.values[b], chance.used[b : b + 1])
