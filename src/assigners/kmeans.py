@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 import torch as th
-from numba import njit
 from torch import Tensor
+
+from utils.compiled import compiled
 
 MAX_ROUNDS = 50  # a bound only: sets of some hundred points settle in far fewer
 
@@ -42,7 +43,7 @@ def kmeans(points: Tensor, weights: Tensor, n_centroids: int) -> Tensor:
 # --- compiled; of one set: points [N, 2], counted [N], labels [N], centroids [C, 2], of which the first K are used ---
 
 
-@njit(cache=True)
+@compiled
 def _label_sets(points: FloatArray, counted: BoolArray, n_centroids: int, max_rounds: int) -> IntArray:
     """The labels [M, N] of all sets, points [M, N, 2]; a set is done once its labels stay."""
     labels = np.zeros(counted.shape, dtype=np.int64)
@@ -60,7 +61,7 @@ def _label_sets(points: FloatArray, counted: BoolArray, n_centroids: int, max_ro
     return labels
 
 
-@njit(cache=True)
+@compiled
 def _choose_start(points: FloatArray, counted: BoolArray, centroids: FloatArray) -> int:
     """Writes the farthest-point centroids; returns K, the number of those that differ."""
     distances = np.full(len(points), np.inf)  # to the nearest centroid so far
@@ -79,7 +80,7 @@ def _choose_start(points: FloatArray, counted: BoolArray, centroids: FloatArray)
     return len(centroids)
 
 
-@njit(cache=True)
+@compiled
 def _assign(points: FloatArray, centroids: FloatArray, labels: IntArray) -> bool:
     """Labels every point with its nearest centroid; returns whether any label changed."""
     moved = False
@@ -94,7 +95,7 @@ def _assign(points: FloatArray, centroids: FloatArray, labels: IntArray) -> bool
     return moved
 
 
-@njit(cache=True)
+@compiled
 def _move(points: FloatArray, counted: BoolArray, labels: IntArray, centroids: FloatArray) -> None:
     """Moves each centroid to the mean of its counted points; one without any stays."""
     totals, sizes = np.zeros(centroids.shape), np.zeros(len(centroids))
@@ -109,7 +110,7 @@ def _move(points: FloatArray, counted: BoolArray, labels: IntArray, centroids: F
             centroids[k, 1] = totals[k, 1] / sizes[k]
 
 
-@njit(cache=True)
+@compiled
 def _renumber(labels: IntArray, centroids: FloatArray) -> None:
     """Replaces each label by the place of its centroid in their order; of equal ones only the first has members."""
     places = np.zeros(len(centroids), dtype=np.int64)
@@ -120,12 +121,12 @@ def _renumber(labels: IntArray, centroids: FloatArray) -> None:
         labels[i] = places[labels[i]]
 
 
-@njit(cache=True)
+@compiled
 def _precedes(a: FloatArray, b: FloatArray) -> bool:
     """Whether point ``a`` comes before ``b`` in the order by x, then y."""
     return bool(a[0] < b[0] or (a[0] == b[0] and a[1] < b[1]))
 
 
-@njit(cache=True)
+@compiled
 def _square_distance(a: FloatArray, b: FloatArray) -> float:
     return float((a[0] - b[0]) * (a[0] - b[0]) + (a[1] - b[1]) * (a[1] - b[1]))
