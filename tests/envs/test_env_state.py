@@ -100,4 +100,7 @@ def test_a_situation_is_assigned_in_its_shape(name):
     assert env.positions.dtype == np.int64 and (env.positions == 1).all()
     with pytest.raises(ValueError, match=rf"^positions: expected shape \({env.n_agents}, 2\), got \(3,\)$"):
         env.positions = [1, 2, 3]
+    for place in [(-1, 0), (0, -1), env.layout.shape[::-1], (env.layout.shape[1], 0), (0, env.layout.shape[0])]:
+        with pytest.raises(ValueError, match=r"^positions: expected cells of a map of \d+ x \d+, got \[\["):
+            env.positions = [place] * env.n_agents
     assert (env.positions == 1).all()

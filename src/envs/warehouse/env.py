@@ -9,7 +9,7 @@ import numpy as np
 
 from envs.checks import check_count
 from envs.grid import IntArray, cells_of, position_scale
-from envs.grid_env import GridEnv, Part
+from envs.grid_env import GridEnv, Part, Places
 from envs.scene import OBSTACLE, Piece, Scene, Tile
 from envs.warehouse import rules
 from envs.warehouse.map import choose_layout, flat_kinds
@@ -63,7 +63,7 @@ class Warehouse(GridEnv):
 
     rules = rules
     performance_key = "completed_orders"
-    positions, remaining, collided = Part(), Part(), Part()
+    positions, remaining, collided = Places(), Part(), Part()
 
     def __init__(
         self,
