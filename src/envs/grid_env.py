@@ -17,7 +17,7 @@ IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float32]
 
 
-class Part:
+class SituationArray:
     """An array of the situation as an attribute of its environment; assigning it sets the situation up."""
 
     def __set_name__(self, owner: type, name: str) -> None:
@@ -32,15 +32,27 @@ class Part:
         new = np.array(value, dtype=old.dtype, order="C")
         if new.shape != old.shape:
             raise ValueError(f"{self._name}: expected shape {old.shape}, got {new.shape}")
+        self._check(env, new)
         env.now = env.now._replace(**{self._name: new})
+
+    def _check(self, env: GridEnv, new: npt.NDArray[Any]) -> None:
+        """Raises ValueError unless the rules can take it."""
+
+
+class Places(SituationArray):
+    """(x, y) of everybody, which must be on the map: the rules do not look."""
+
+    def _check(self, env: GridEnv, new: npt.NDArray[Any]) -> None:
+        height, width = env.layout.shape
+        if (new < 0).any() or (new >= (width, height)).any():
+            raise ValueError(f"{self._name}: expected cells of a map of {width} x {height}, got {new.tolist()}")
 
 
 class GridEnv(MultiAgentEnv):
     """An environment with compiled rules, a time limit, one random generator and a live look.
 
     A subclass names its ``rules``, a module of compiled functions on a ``World``, which never changes, and a
-    ``Situation``, the arrays that do (`envs.battle.rules` shows one), and makes these arrays attributes (`Part`). Who
-    assigns positions sees to it that they are on the map: nobody checks that.
+    ``Situation``, the arrays that do (`envs.battle.rules` shows one); a `SituationArray` makes one an attribute.
 
     Args:
         n_agents: N.
@@ -54,8 +66,9 @@ class GridEnv(MultiAgentEnv):
     """
 
     rules: Any
+    layout: npt.NDArray[np.str_]  # the map [height, width]
     performance_key: str  # what the info dict calls the domain performance
-    tally = Part()  # of this episode so far: steps, domain performance, and what else the rules count
+    tally = SituationArray()  # of this episode so far: steps, domain performance, and what else the rules count
 
     def __init__(
         self,

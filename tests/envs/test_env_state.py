@@ -1,4 +1,4 @@
-"""Environments that go on as others would: get_state_dict and load_state_dict."""
+"""What environments are made of: situations that can be assigned, and states from which others go on."""
 
 import pickle
 
@@ -90,3 +90,17 @@ def test_members_of_a_batch_have_states(name):
         env.load_state_dict(state)
     play()
     assert [env.get_state_dict() for env in members] == [env.get_state_dict() for env in alone]
+
+
+@pytest.mark.parametrize("name", ["warehouse", "battle"])
+def test_a_situation_is_assigned_in_its_shape(name):
+    env = make(name, 1)
+    env.reset()
+    env.positions = [(1, 1)] * env.n_agents  # whatever becomes an array
+    assert env.positions.dtype == np.int64 and (env.positions == 1).all()
+    with pytest.raises(ValueError, match=rf"^positions: expected shape \({env.n_agents}, 2\), got \(3,\)$"):
+        env.positions = [1, 2, 3]
+    for place in [(-1, 0), (0, -1), env.layout.shape[::-1], (env.layout.shape[1], 0), (0, env.layout.shape[0])]:
+        with pytest.raises(ValueError, match=r"^positions: expected cells of a map of \d+ x \d+, got \[\["):
+            env.positions = [place] * env.n_agents
+    assert (env.positions == 1).all()

@@ -12,7 +12,7 @@ from envs.battle.map import choose_layout
 from envs.battle.rules import AGENT_FEATURES, MAX_HEALTH, VIEW_RADIUS, Situation, World
 from envs.checks import check_count
 from envs.grid import IntArray, cells_of, position_scale
-from envs.grid_env import GridEnv, Part
+from envs.grid_env import GridEnv, Places, SituationArray
 from envs.scene import Piece, Scene
 from utils.errors import UserError
 
@@ -65,8 +65,8 @@ class Battle(GridEnv):
 
     rules = rules
     performance_key = "kill_count"
-    positions, opponent_positions = Part(), Part()
-    health, opponent_health = Part(), Part()
+    positions, opponent_positions = Places(), Places()
+    health, opponent_health = SituationArray(), SituationArray()
 
     def __init__(
         self,

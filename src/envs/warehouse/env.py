@@ -9,11 +9,11 @@ import numpy as np
 
 from envs.checks import check_count
 from envs.grid import IntArray, cells_of, position_scale
-from envs.grid_env import GridEnv, Part
+from envs.grid_env import GridEnv, Places, SituationArray
 from envs.scene import OBSTACLE, Piece, Scene, Tile
 from envs.warehouse import rules
-from envs.warehouse.map import GOALS, choose_layout
-from envs.warehouse.rules import ITEM_TYPES, ORDER_SIZE, Scratch, Situation, World
+from envs.warehouse.map import choose_layout, flat_kinds
+from envs.warehouse.rules import ITEM_TYPES, ORDER_SIZE, Situation, World, scratch_for
 
 
 class Warehouse(GridEnv):
@@ -63,7 +63,7 @@ class Warehouse(GridEnv):
 
     rules = rules
     performance_key = "completed_orders"
-    positions, remaining, collided = Part(), Part(), Part()
+    positions, remaining, collided = Places(), SituationArray(), SituationArray()
 
     def __init__(
         self,
@@ -79,12 +79,11 @@ class Warehouse(GridEnv):
         self.time_penalty_on_completion = time_penalty_on_completion
         self.layout = choose_layout(n_agents, layout)
         self.position_scale = position_scale(self.layout.shape)
-        kinds = np.where(self.layout == "#", rules.OBSTACLE, np.vectorize(GOALS.get)(self.layout))
-        flat = np.pad(kinds, rules.VIEW_RADIUS, constant_values=rules.OBSTACLE).ravel()
-        free = np.flatnonzero(flat != rules.OBSTACLE)
-        self._state_size = len(free) + int((flat[free] > 0).sum()) + n_agents * rules.AGENT_FEATURES
+        kinds = flat_kinds(self.layout)
+        free = np.flatnonzero(kinds != rules.OBSTACLE)
+        self._state_size = len(free) + int((kinds[free] > 0).sum()) + n_agents * rules.AGENT_FEATURES
         world = World(
-            kinds=flat,
+            kinds=kinds,
             free=free,
             stations=np.ascontiguousarray(cells_of(self.layout == "W")),
             stride=self.layout.shape[1] + 2 * rules.VIEW_RADIUS,
@@ -92,11 +91,7 @@ class Warehouse(GridEnv):
             time_penalty_on_completion=bool(time_penalty_on_completion),
             episode_limit=episode_limit,
             continuing_episode=bool(continuing_episode),
-            scratch=Scratch(
-                occupancy=np.empty(len(flat), dtype=np.float32),
-                turns=np.empty(n_agents, dtype=np.int64),
-                wants=np.empty(rules.OBSTACLE + 1, dtype=np.float32),
-            ),
+            scratch=scratch_for(len(kinds), n_agents),
         )
         now = Situation(
             positions=np.zeros((n_agents, 2), dtype=np.int64),

@@ -8,10 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 from envs.grid import cells_of, parse_layout, read_layout, regions
-from envs.warehouse.rules import STATION
+from envs.warehouse.rules import OBSTACLE, STATION, VIEW_RADIUS
 from utils.errors import UserError
 
-# What the cells of a map are good for; obstacles and what is outside of it: `rules.OBSTACLE`.
+# What the cells of a map are good for.
 GOALS = {"#": 0, ".": 0, "1": 1, "2": 2, "3": 3, "4": 4, "W": STATION}
 SYMBOLS = "".join(GOALS)
 
@@ -52,6 +52,12 @@ def choose_layout(n_agents: int, layout: str | None) -> npt.NDArray[np.str_]:
     chosen = read_layout(layout, SYMBOLS)
     check_goals(chosen)
     return chosen
+
+
+def flat_kinds(layout: npt.NDArray[np.str_]) -> npt.NDArray[np.int64]:
+    """What the cells of the rules' flattened grid are good for, [G]; outside of the map they are obstacles."""
+    kinds = np.where(layout == "#", OBSTACLE, np.vectorize(GOALS.get)(layout))
+    return np.pad(kinds, VIEW_RADIUS, constant_values=OBSTACLE).ravel()
 
 
 def generate_layout(n_agents: int) -> str:

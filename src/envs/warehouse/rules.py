@@ -108,6 +108,12 @@ class Situation(NamedTuple):
     tally: IntArray
 
 
+def scratch_for(n_cells: int, n_agents: int) -> Scratch:
+    """Room for G cells and N agents."""
+    wants = np.empty(OBSTACLE + 1, dtype=np.float32)
+    return Scratch(np.empty(n_cells, dtype=np.float32), np.empty(n_agents, dtype=np.int64), wants)
+
+
 # --- dynamics ---
 
 
