@@ -10,7 +10,8 @@ import torch as th
 from torch import Tensor
 
 from components.episode_buffer import EpisodeBatch
-from learners.division import Agents, NewEpisodes
+from learners.division import NewEpisodes
+from learners.mixer_inputs import Grouping
 from learners.optimisers import clipped_step, make_optimiser
 from learners.policies import OnPolicy, drawn_policies, refuse_policy_keys
 from learners.target_network import TargetNetwork
@@ -39,7 +40,7 @@ class StepwiseCritic:
         self.optimiser = make_optimiser(args, self.params, args.critic_lr)
         self._q_values: Tensor | None = None
 
-    def step(self, batch: EpisodeBatch, grouping: Agents) -> Stats:
+    def step(self, batch: EpisodeBatch, grouping: Grouping) -> Stats:
         """One gradient step for every time step that has transitions; the means of the steps' statistics."""
         step = Transitions.of(batch)
         targets = self.td_targets(batch, step)
@@ -90,7 +91,7 @@ class StepwiseCritic:
         assert self._q_values is not None
         return AgentValues(batch, self._q_values)
 
-    def returns(self, batch: EpisodeBatch, values: AgentValues, grouping: Agents, td_lambda: float) -> Tensor:
+    def returns(self, batch: EpisodeBatch, values: AgentValues, grouping: Grouping, td_lambda: float) -> Tensor:
         """The critic's values of the taken actions stand for the returns, [B, T - 1, N]."""
         return values.taken
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from components.episode_buffer import EpisodeBatch
 from components.unroll import unroll
-from learners.division import Agents, JointValues, MixerInputs
+from learners.mixer_inputs import Grouping, JointValues, MixerInputs
 from learners.objectives import Psi, make_objective
 from learners.optimisers import clipped_step, make_optimiser
 from learners.policies import EpsilonGreedy
@@ -74,7 +74,7 @@ class FactoredValues:
         return self.of(batch)
 
     @th.no_grad()
-    def returns(self, batch: EpisodeBatch, values: AgentValues, grouping: Agents, td_lambda: float) -> Tensor:
+    def returns(self, batch: EpisodeBatch, values: AgentValues, grouping: Grouping, td_lambda: float) -> Tensor:
         """TD(lambda) targets of all transitions, [B, T - 1, 1], or [B, T - 1, N] where agents bootstrap one by one.
 
         Args:
@@ -89,7 +89,7 @@ class FactoredValues:
         bootstrap = self.objective.bootstrap(self._ahead(batch, values, grouping))
         return td_lambda_targets(step.rewards, step.terminated, step.mask, bootstrap, gamma, td_lambda)
 
-    def _ahead(self, batch: EpisodeBatch, values: AgentValues, grouping: Agents) -> JointValues:
+    def _ahead(self, batch: EpisodeBatch, values: AgentValues, grouping: Grouping) -> JointValues:
         """What targets bootstrap from: the target critic's values of the next actions, at the steps 1 to T - 1."""
         target_q, hidden = unroll(self.target_critic, batch, self.objective.reads_memories)
         target_q = target_q.expand(batch["avail_actions"].shape)
@@ -101,13 +101,13 @@ class FactoredValues:
 
     # --- one update ---
 
-    def loss(self, batch: EpisodeBatch, grouping: Agents) -> tuple[Tensor, Stats]:
+    def loss(self, batch: EpisodeBatch, grouping: Grouping) -> tuple[Tensor, Stats]:
         """The objective's loss on a batch of episodes, and its statistics."""
         values = self.of(batch)
         targets = self.returns(batch, values, grouping, self.args.td_lambda)
         return self.objective.loss(MixerInputs(batch, values, grouping), targets, Transitions.of(batch).mask)
 
-    def step(self, batch: EpisodeBatch, grouping: Agents) -> Stats:
+    def step(self, batch: EpisodeBatch, grouping: Grouping) -> Stats:
         """One gradient step on a batch of episodes; statistics."""
         loss, stats = self.loss(batch, grouping)
         grad_norm = clipped_step(self.optimiser, self.params, loss, self.args.grad_norm_clip)

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from components.checkpoint import load_state, save_state
 from components.episode_buffer import EpisodeBatch
-from learners.division import Agents, FlatDivision, NewEpisodes
+from learners.division import FlatDivision, NewEpisodes
+from learners.mixer_inputs import Grouping
 from learners.policies import EpsilonGreedy
 from learners.target_network import load_network_state, network_state
 from learners.values import AgentValues, Stats
@@ -33,10 +34,10 @@ class Values(Protocol):
     def detached(self, batch: EpisodeBatch) -> AgentValues:
         """Q_i of a batch as policies and assigner learn from them, without gradients."""
 
-    def returns(self, batch: EpisodeBatch, values: AgentValues, grouping: Agents, td_lambda: float) -> Tensor:
+    def returns(self, batch: EpisodeBatch, values: AgentValues, grouping: Grouping, td_lambda: float) -> Tensor:
         """R_t of a batch, [B, T - 1, 1] or [B, T - 1, N]."""
 
-    def step(self, batch: EpisodeBatch, grouping: Agents) -> Stats:
+    def step(self, batch: EpisodeBatch, grouping: Grouping) -> Stats:
         """Learns from a batch; statistics."""
 
     def update_targets(self, episode_num: int) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from assigners.base import Assignment
-from learners.division import NewEpisodes, Subteams
+from learners.division import NewEpisodes
+from learners.mixer_inputs import Subteams
 
 
 def grouping_of(learner, batch, subteams=None):

@@ -14,7 +14,7 @@ from components.probabilities import available_probs
 from controllers import REGISTRY as mac_REGISTRY
 from learners import REGISTRY as learner_REGISTRY
 from learners.coma_learner import COMALearner
-from learners.division import Agents
+from learners.mixer_inputs import Grouping
 from learners.values import AgentValues, Transitions
 from modules.critics import REGISTRY as critic_REGISTRY
 from modules.critics.coma import COMACritic
@@ -243,7 +243,7 @@ def test_the_critic_is_trained_step_by_step_from_the_last_to_the_first(grad_norm
     learner = make_coma(coma_args(critic_lr=0.01, optim_eps=1e-3, grad_norm_clip=grad_norm_clip))
     batch = make_batch(learner.args)
     critic, expected, stats_by_step = critic_training_by_loop(learner, batch)
-    stats = learner.values.step(batch, Agents())
+    stats = learner.values.step(batch, Grouping())
     q_values = learner.values.detached(batch).q
     assert learner.values.targets.counted == 5
     assert not q_values.requires_grad
@@ -261,14 +261,14 @@ def test_the_critic_is_trained_step_by_step_from_the_last_to_the_first(grad_norm
 def test_steps_without_transitions_train_nothing():
     learner = make_coma(coma_args())
     batch = make_batch(learner.args, max_seq_length=9)
-    learner.values.step(batch, Agents())
+    learner.values.step(batch, Grouping())
     assert learner.values.targets.counted == 5
 
 
 def test_the_critic_fits_a_fixed_target():
     learner = make_coma(coma_args(gamma=0.0, critic_lr=0.003))
     batch = random_batch(learner.args, LENGTHS, CUT)
-    losses = [float(learner.values.step(batch, Agents())["critic_loss"]) for _ in range(60)]
+    losses = [float(learner.values.step(batch, Grouping())["critic_loss"]) for _ in range(60)]
     assert losses[-1] < 0.1 * losses[0]
 
 

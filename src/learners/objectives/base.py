@@ -12,7 +12,7 @@ from typing import Any
 import torch as th
 from torch import Tensor, nn
 
-from learners.division import JointValues, MixerInputs
+from learners.mixer_inputs import JointValues, MixerInputs
 from learners.target_network import TargetNetwork
 from learners.values import Stats
 from utils.checks import flat_size

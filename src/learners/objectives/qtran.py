@@ -9,7 +9,7 @@ from typing import Any
 import torch as th
 from torch import Tensor
 
-from learners.division import JointValues, MixerInputs
+from learners.mixer_inputs import JointValues, MixerInputs
 from learners.objectives.base import Objective, Psi
 from learners.objectives.td import td_stats
 from learners.values import Stats

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from learners.division import JointValues, MixerInputs
+from learners.mixer_inputs import JointValues, MixerInputs
 from learners.objectives.base import Objective
 from learners.values import Stats
 from utils.rl_utils import masked_mean, td_loss

@@ -10,7 +10,7 @@ import torch as th
 from torch import Tensor, nn
 
 from components.unroll import unroll
-from learners.division import JointValues, MixerInputs
+from learners.mixer_inputs import JointValues, MixerInputs
 from learners.objectives.base import Objective, Psi
 from learners.objectives.td import td_stats
 from learners.policies import make_critic
