@@ -166,7 +166,7 @@ def test_qtran_base_under_sub_teams_against_loops(arch):
 
 
 def best_action(values, available):
-    return max((a for a in range(len(values)) if available[a]), key=lambda a: float(values[a]))
+    return max((a for a in range(len(values)) if available[a]), key=lambda a: values[a].item())
 
 
 @th.no_grad()
