@@ -1,7 +1,7 @@
 """What Psi and its objective see: n inputs, be they N agents or the sums of K sub-teams (Eq. 4).
 
-Objectives do not know which: a `Grouping` pools the agents' values, actions and memories, and is the one place where the
-two differ.
+Objectives do not know which: a `Grouping` pools the agents' values, actions and memories, and is the one place where
+the two differ.
 """
 
 from __future__ import annotations
